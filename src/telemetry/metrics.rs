@@ -1,0 +1,371 @@
+//! The metrics: every family is declared here once, with its name, help and labels.
+//!
+//! Handles are resolved when a snapshot is built, so a request only increments. Label values come
+//! from the configuration (route, pool, endpoint) or from enums (reason, outcome): no client can
+//! make a new series, and series of what left the configuration are forgotten.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Seconds; fine enough to see 5 ms.
+const BUCKETS: &[f64] = &[
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    request_duration: HistogramVec,
+    first_byte: HistogramVec,
+    received_bytes: IntCounterVec,
+    sent_bytes: IntCounterVec,
+    rejections: IntCounterVec,
+    retries: IntCounterVec,
+    picks: IntCounterVec,
+    endpoint_in_flight: IntGaugeVec,
+    endpoint_ready: IntGaugeVec,
+    endpoint_transitions: IntCounterVec,
+    endpoint_failures: IntCounterVec,
+    probes: IntCounterVec,
+    pub requests_in_flight: IntGauge,
+    pub connections: IntGauge,
+    pub connections_accepted: IntCounter,
+    pub tunnels: IntGauge,
+    pub config_generation: IntGauge,
+    pub last_reload_success: IntGauge,
+    reloads: IntCounterVec,
+    pub access_log_dropped: IntCounter,
+}
+
+impl Metrics {
+    pub fn new() -> Arc<Metrics> {
+        let registry = Registry::new();
+        let declare = Declare(&registry);
+        let metrics = Metrics {
+            requests: declare.counters(
+                "weir_requests_total",
+                "Requests that ended, by route, pool and class of the status sent.",
+                &["route", "pool", "code_class"],
+            ),
+            request_duration: declare.histograms(
+                "weir_request_duration_seconds",
+                "Time from a request's head to the last byte of its response.",
+                &["route", "pool"],
+            ),
+            first_byte: declare.histograms(
+                "weir_upstream_first_byte_seconds",
+                "Time from a request's head to the first byte of the endpoint's response.",
+                &["route", "pool"],
+            ),
+            received_bytes: declare.counters(
+                "weir_received_bytes_total",
+                "Request body bytes received from clients.",
+                &["route", "pool"],
+            ),
+            sent_bytes: declare.counters(
+                "weir_sent_bytes_total",
+                "Response body bytes sent to clients.",
+                &["route", "pool"],
+            ),
+            rejections: declare.counters(
+                "weir_rejections_total",
+                "Requests and connections refused or failed by weir itself, by reason.",
+                &["reason"],
+            ),
+            retries: declare.counters(
+                "weir_retries_total",
+                "Attempts made again on another endpoint, by what failed.",
+                &["reason"],
+            ),
+            picks: declare.counters(
+                "weir_picks_total",
+                "Attempts given to an endpoint.",
+                &["pool", "endpoint"],
+            ),
+            endpoint_in_flight: declare.gauges(
+                "weir_endpoint_in_flight",
+                "Attempts running on an endpoint now.",
+                &["pool", "endpoint"],
+            ),
+            endpoint_ready: declare.gauges(
+                "weir_endpoint_ready",
+                "1 when an endpoint may be picked, else 0.",
+                &["pool", "endpoint"],
+            ),
+            endpoint_transitions: declare.counters(
+                "weir_endpoint_transitions_total",
+                "Changes of an endpoint's health, by the state it went to.",
+                &["pool", "endpoint", "to"],
+            ),
+            endpoint_failures: declare.counters(
+                "weir_endpoint_failures_total",
+                "Attempts that failed, by outcome.",
+                &["pool", "endpoint", "outcome"],
+            ),
+            probes: declare.counters(
+                "weir_probes_total",
+                "Health probes, by result.",
+                &["pool", "endpoint", "result"],
+            ),
+            requests_in_flight: declare
+                .gauge("weir_requests_in_flight", "Requests being served now."),
+            connections: declare.gauge("weir_connections", "Client connections open now."),
+            connections_accepted: declare.counter(
+                "weir_connections_accepted_total",
+                "Client connections accepted.",
+            ),
+            tunnels: declare.gauge("weir_tunnels", "Upgraded (WebSocket) connections open now."),
+            config_generation: declare.gauge(
+                "weir_config_generation",
+                "Number of the configuration being served; each reload that succeeds adds one.",
+            ),
+            last_reload_success: declare.gauge(
+                "weir_config_last_reload_success",
+                "1 when the last reload (or the start) succeeded, else 0.",
+            ),
+            reloads: declare.counters(
+                "weir_config_reloads_total",
+                "Reloads asked for, by result.",
+                &["result"],
+            ),
+            access_log_dropped: declare.counter(
+                "weir_access_log_dropped_total",
+                "Access-log lines lost because the log could not be written fast enough.",
+            ),
+            registry: registry.clone(),
+        };
+        Arc::new(metrics)
+    }
+
+    /// All families in Prometheus' text format, version 0.0.4.
+    pub fn text(&self) -> String {
+        let mut text = Vec::new();
+        // Writing into memory cannot fail, and a half page is better than none.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    pub fn route(&self, route: &str, pool: &str) -> RouteMetrics {
+        RouteMetrics {
+            by_class: CODE_CLASSES
+                .map(|class| self.requests.with_label_values(&[route, pool, class])),
+            duration: self.request_duration.with_label_values(&[route, pool]),
+            first_byte: self.first_byte.with_label_values(&[route, pool]),
+            received: self.received_bytes.with_label_values(&[route, pool]),
+            sent: self.sent_bytes.with_label_values(&[route, pool]),
+        }
+    }
+
+    pub fn forget_route(&self, route: &str, pool: &str) {
+        for class in CODE_CLASSES {
+            let _ = self.requests.remove_label_values(&[route, pool, class]);
+        }
+        let _ = self.request_duration.remove_label_values(&[route, pool]);
+        let _ = self.first_byte.remove_label_values(&[route, pool]);
+        let _ = self.received_bytes.remove_label_values(&[route, pool]);
+        let _ = self.sent_bytes.remove_label_values(&[route, pool]);
+    }
+
+    pub fn endpoint(&self, pool: &str, endpoint: &str) -> EndpointMetrics {
+        let labels = [pool, endpoint];
+        EndpointMetrics {
+            picks: self.picks.with_label_values(&labels),
+            in_flight: self.endpoint_in_flight.with_label_values(&labels),
+            ready: self.endpoint_ready.with_label_values(&labels),
+            transitions: self.endpoint_transitions.clone(),
+            failures: self.endpoint_failures.clone(),
+            probes: self.probes.clone(),
+        }
+    }
+
+    /// `outcomes` and `states` are all words the endpoint's families may have been labelled with.
+    pub fn forget_endpoint(&self, pool: &str, endpoint: &str, states: &[&str], outcomes: &[&str]) {
+        let _ = self.picks.remove_label_values(&[pool, endpoint]);
+        let _ = self
+            .endpoint_in_flight
+            .remove_label_values(&[pool, endpoint]);
+        let _ = self.endpoint_ready.remove_label_values(&[pool, endpoint]);
+        for state in states {
+            let labels = [pool, endpoint, state];
+            let _ = self.endpoint_transitions.remove_label_values(&labels);
+        }
+        for outcome in outcomes {
+            let labels = [pool, endpoint, outcome];
+            let _ = self.endpoint_failures.remove_label_values(&labels);
+        }
+        for result in ["pass", "fail"] {
+            let _ = self.probes.remove_label_values(&[pool, endpoint, result]);
+        }
+    }
+
+    pub fn rejected(&self, reason: &'static str) {
+        self.rejections.with_label_values(&[reason]).inc();
+    }
+
+    pub fn retried(&self, reason: &'static str) {
+        self.retries.with_label_values(&[reason]).inc();
+    }
+
+    pub fn reloaded(&self, success: bool) {
+        let result = if success { "success" } else { "failure" };
+        self.reloads.with_label_values(&[result]).inc();
+        self.last_reload_success.set(i64::from(success));
+    }
+}
+
+/// The series of one route.
+#[derive(Clone)]
+pub struct RouteMetrics {
+    by_class: [IntCounter; 6],
+    duration: Histogram,
+    first_byte: Histogram,
+    received: IntCounter,
+    sent: IntCounter,
+}
+
+impl RouteMetrics {
+    /// Counts one request that is over. `status` 0: no response head was sent.
+    pub fn observe(
+        &self,
+        status: u16,
+        total: Duration,
+        first_byte: Option<Duration>,
+        received: u64,
+        sent: u64,
+    ) {
+        let class = usize::from(status / 100).min(CODE_CLASSES.len() - 1);
+        self.by_class[class].inc();
+        self.duration.observe(total.as_secs_f64());
+        if let Some(first_byte) = first_byte {
+            self.first_byte.observe(first_byte.as_secs_f64());
+        }
+        if received > 0 {
+            self.received.inc_by(received);
+        }
+        if sent > 0 {
+            self.sent.inc_by(sent);
+        }
+    }
+}
+
+/// The series of one endpoint.
+#[derive(Clone)]
+pub struct EndpointMetrics {
+    pub picks: IntCounter,
+    pub in_flight: IntGauge,
+    pub ready: IntGauge,
+    transitions: IntCounterVec,
+    failures: IntCounterVec,
+    probes: IntCounterVec,
+}
+
+impl EndpointMetrics {
+    pub fn went(&self, pool: &str, endpoint: &str, to: &'static str) {
+        self.transitions
+            .with_label_values(&[pool, endpoint, to])
+            .inc();
+    }
+
+    pub fn failed(&self, pool: &str, endpoint: &str, outcome: &'static str) {
+        self.failures
+            .with_label_values(&[pool, endpoint, outcome])
+            .inc();
+    }
+
+    pub fn probed(&self, pool: &str, endpoint: &str, pass: bool) {
+        let result = if pass { "pass" } else { "fail" };
+        self.probes
+            .with_label_values(&[pool, endpoint, result])
+            .inc();
+    }
+}
+
+/// Creates families in one registry. Names and labels are literals of this file, each used once, so
+/// creation and registration cannot fail.
+struct Declare<'a>(&'a Registry);
+
+impl Declare<'_> {
+    fn register<C: prometheus::core::Collector + Clone + 'static>(
+        &self,
+        family: prometheus::Result<C>,
+    ) -> C {
+        let family = family.expect("metric names and labels are valid literals");
+        self.0
+            .register(Box::new(family.clone()))
+            .expect("each metric is declared once");
+        family
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels))
+    }
+
+    fn counter(&self, name: &str, help: &str) -> IntCounter {
+        self.register(IntCounter::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> IntGauge {
+        self.register(IntGauge::new(name, help))
+    }
+
+    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+        let opts = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
+        self.register(HistogramVec::new(opts, labels))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_counted_under_its_class_and_bytes() {
+        let metrics = Metrics::new();
+        let route = metrics.route("api", "web");
+        route.observe(204, Duration::from_millis(3), None, 0, 10);
+        route.observe(0, Duration::from_millis(3), None, 7, 0);
+        let text = metrics.text();
+        for line in [
+            r#"weir_requests_total{code_class="2xx",pool="web",route="api"} 1"#,
+            r#"weir_requests_total{code_class="none",pool="web",route="api"} 1"#,
+            r#"weir_received_bytes_total{pool="web",route="api"} 7"#,
+            r#"weir_sent_bytes_total{pool="web",route="api"} 10"#,
+            r#"weir_request_duration_seconds_bucket{pool="web",route="api",le="0.0025"} 0"#,
+            r#"weir_request_duration_seconds_bucket{pool="web",route="api",le="0.005"} 2"#,
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_forgotten_route_leaves_no_series() {
+        let metrics = Metrics::new();
+        metrics
+            .route("gone", "web")
+            .observe(200, Duration::ZERO, None, 1, 1);
+        metrics.forget_route("gone", "web");
+        assert!(!metrics.text().contains("gone"));
+    }
+
+    #[test]
+    fn a_forgotten_endpoint_leaves_no_series() {
+        let metrics = Metrics::new();
+        let endpoint = metrics.endpoint("web", "10.0.0.1:80");
+        endpoint.went("web", "10.0.0.1:80", "healthy");
+        endpoint.failed("web", "10.0.0.1:80", "reset");
+        endpoint.probed("web", "10.0.0.1:80", true);
+        metrics.forget_endpoint("web", "10.0.0.1:80", &["healthy"], &["reset"]);
+        assert!(!metrics.text().contains("10.0.0.1"));
+    }
+}
