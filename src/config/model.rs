@@ -12,6 +12,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
 
+pub use crate::telemetry::access_log::{Format as LogFormat, Target as LogTarget};
+
 #[derive(Clone, Debug)]
 pub struct Config {
     /// What is fixed when the process starts; a reload that changes it is refused by key.
@@ -57,20 +59,6 @@ pub struct Listener {
 pub struct AccessLog {
     pub target: LogTarget,
     pub format: LogFormat,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub enum LogTarget {
-    Off,
-    Stdout,
-    Stderr,
-    File(PathBuf),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Json,
-    Combined,
 }
 
 /// How the client's address and scheme are told to endpoints.
