@@ -1,1 +1,3 @@
 //! The admin listener.
+
+pub mod status;
