@@ -57,10 +57,8 @@ impl Source {
 /// The Rust files under a folder of the package; none where there is no such folder.
 fn sources(folder: &str) -> Vec<Source> {
     let mut found = Vec::new();
-    let Ok(entries) = fs::read_dir(Path::new(ROOT).join(folder)) else {
-        return found;
-    };
-    for entry in entries {
+    let entries = fs::read_dir(Path::new(ROOT).join(folder));
+    for entry in entries.into_iter().flatten() {
         let name = entry.expect("an entry is readable").file_name();
         let path = format!("{folder}/{}", name.display());
         if path.ends_with(".rs") {
@@ -237,7 +235,9 @@ fn every_metric_is_documented() {
     let mut names: Vec<String> = texts.map(str::to_owned).collect();
     names.retain(|name| name.starts_with("weir_"));
     assert!(!names.is_empty(), "no metric is found in metrics.rs");
-    names.retain(|name| !readme.contains(name));
+    let is_between = |c: char| c != '_' && !c.is_alphanumeric();
+    let known: Vec<&str> = readme.split(is_between).collect();
+    names.retain(|name| !known.contains(&name.as_str()));
     obey(&names, "Add it to the metrics in README.md.");
 }
 

@@ -119,7 +119,8 @@ impl AccessLog {
         }
     }
 
-    /// Returns when all that was asked before is done, but after 2 s at the latest.
+    /// Returns when all that was asked before is done, but after 2 s at the latest. Blocks: for the
+    /// end of the process, not for a task.
     pub fn flush(&self) {
         if let Some(on) = &self.on
             && on.queue.flush().is_err()
