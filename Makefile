@@ -1,0 +1,57 @@
+# `make` says what there is. Every target installs what it needs on a Debian machine that has only Rust.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo build test lint bench idle profile setup bench-setup
+
+CARGO ?= cargo
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+APT := $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get
+# Debian keeps servers in sbin, which is not on every user's PATH.
+export PATH := $(PATH):/usr/sbin
+
+# $(call install,COMMAND:PACKAGE …): installs the packages whose command is missing.
+install = missing=; for pair in $(1); do command -v $${pair%%:*} >/dev/null || missing="$$missing $${pair\#*:}"; done; \
+	if [ -n "$$missing" ]; then $(APT) update -qq; $(APT) install -y -qq --no-install-recommends $$missing; fi
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: build ## build, then run three test backends, the proxy before them and its dashboard
+	exec target/release/weir demo
+
+build: setup ## target/release/weir
+	$(CARGO) build --release --locked --bin weir
+
+test: build ## build the release binary, then run every test
+	$(CARGO) test --locked --doc
+	if $(CARGO) nextest --version >/dev/null 2>&1; then $(CARGO) nextest run --locked --no-fail-fast; \
+	else $(CARGO) test --locked --no-fail-fast --lib --bins --tests; fi
+
+lint: setup ## formatting, clippy with every warning an error, cargo-deny where it is installed
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
+
+bench: bench-setup build ## weir, nginx, HAProxy and bare Pingora side by side (about five minutes)
+	$(CARGO) build --release --locked --example bare_balancer
+	bench/run
+
+idle: bench-setup build ## what 10,000 idle connections cost in memory
+	bench/idle
+
+profile: bench-setup build ## where the CPU time of a forwarded request goes
+	$(call install,perf:linux-perf strace:strace)
+	bench/profile
+
+setup:
+	@$(call install,cc:build-essential cmake:cmake)
+	@command -v $(CARGO) >/dev/null || { echo "Rust is missing: see https://rustup.rs" >&2; exit 1; }
+
+# Debian starts a server when it is installed; the benchmarks start their own, so a new one is stopped again.
+bench-setup:
+	@fresh=; for each in nginx haproxy; do command -v $$each >/dev/null || fresh="$$fresh $$each"; done; \
+	$(call install,python3:python3 nginx:nginx-light haproxy:haproxy wrk:wrk); \
+	if [ -n "$$fresh" ] && [ -d /run/systemd/system ]; then $(SUDO) systemctl disable --now $$fresh; fi
