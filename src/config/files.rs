@@ -1,0 +1,129 @@
+//! The files that the configuration names: are they there, and do they hold what they should?
+//!
+//! The only I/O of the pipeline beside reading the file itself; nothing is created or opened for writing. Called by
+//! `load`, after `validate` and into the same report.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::model::{Config, LogTarget, Tls};
+use super::path::At;
+use super::report::Report;
+
+pub(super) fn check(config: &Config, report: &mut Report<'_>) {
+    let server = At::ROOT.key("server");
+    if let Some(path) = &config.fixed.pid_file {
+        directory(path, &server.key("pid_file"), report);
+    }
+    if let Some(path) = &config.fixed.upgrade_socket {
+        directory(path, &server.key("upgrade_socket"), report);
+    }
+    if let LogTarget::File(path) = &config.fixed.access_log.target {
+        directory(path, &At::ROOT.key("log").key("access").key("path"), report);
+    }
+    for pool in &config.live.pools {
+        if let Some(tls) = &pool.tls {
+            certificates(
+                tls,
+                &At::ROOT.key("pools").key(&pool.name).key("tls"),
+                report,
+            );
+        }
+    }
+}
+
+/// The directory in which a file will be made.
+fn directory(file: &Path, at: &At<'_>, report: &mut Report<'_>) {
+    let directory = match file.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => {
+            return report.problem(
+                at,
+                format!("{} is a directory, expected a file", file.display()),
+            );
+        }
+    };
+    match fs::metadata(directory) {
+        Ok(found) if !found.is_dir() => {
+            report.problem(at, format!("{} is not a directory", directory.display()));
+        }
+        Ok(_) if file.is_dir() => report.problem(
+            at,
+            format!("{} is a directory, expected a file", file.display()),
+        ),
+        Ok(_) => {}
+        Err(err) => report.problem(
+            at,
+            format!(
+                "cannot use directory {}: {}",
+                directory.display(),
+                reason(&err)
+            ),
+        ),
+    }
+}
+
+fn certificates(tls: &Tls, at: &At<'_>, report: &mut Report<'_>) {
+    if let Some(ca) = &tls.ca {
+        pem(ca, &at.key("ca"), report, "certificate", is_chain);
+    }
+    if let Some((cert, key)) = &tls.identity {
+        pem(cert, &at.key("cert"), report, "certificate", is_chain);
+        pem(key, &at.key("key"), report, "private key", |pem| {
+            PrivateKeyDer::from_pem_slice(pem).map(|_| ())
+        });
+    }
+}
+
+fn is_chain(text: &[u8]) -> Result<(), pem::Error> {
+    let mut found = Err(pem::Error::NoItemsFound);
+    for certificate in CertificateDer::pem_slice_iter(text) {
+        found = certificate.map(|_| ());
+        if found.is_err() {
+            break;
+        }
+    }
+    found
+}
+
+fn pem(
+    file: &Path,
+    at: &At<'_>,
+    report: &mut Report<'_>,
+    what: &str,
+    read: fn(&[u8]) -> Result<(), pem::Error>,
+) {
+    let text = match fs::read(file) {
+        Ok(text) => text,
+        Err(err) => {
+            return report.problem(
+                at,
+                format!("cannot read {}: {}", file.display(), reason(&err)),
+            );
+        }
+    };
+    match read(&text) {
+        Ok(()) => {}
+        Err(pem::Error::NoItemsFound) => {
+            report.problem(
+                at,
+                format!("{} holds no {what}, expected PEM", file.display()),
+            );
+        }
+        Err(err) => report.problem(at, format!("{} is not valid PEM: {err}", file.display())),
+    }
+}
+
+/// The operating system's words without its number.
+pub(super) fn reason(err: &io::Error) -> String {
+    match err.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_string(),
+        io::ErrorKind::PermissionDenied => "permission denied".to_string(),
+        _ => err.to_string(),
+    }
+}

@@ -1,0 +1,136 @@
+//! `pools` as written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::shapes::{Duration, List, OneOrMany, StatusRange, TextOr, Toggle};
+
+/// A named group of endpoints.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map")]
+pub(crate) struct Pool {
+    /// How an endpoint is picked. Default: `least_conn`.
+    pub(crate) balance: Option<Balance>,
+    /// At least one: an address as text, or a map.
+    #[schemars(required, length(min = 1))]
+    pub(crate) endpoints: Option<List<TextOr<Endpoint>>>,
+    /// Active probes: exactly one of `http` and `tcp`. Default: none, every endpoint counts as healthy.
+    pub(crate) health: Option<Health>,
+    /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Wait for the first byte of a response and between two reads of it, 1ms to 24h. Default: 60s.
+    pub(crate) read_timeout: Option<Duration>,
+    /// Time one write to an endpoint may take, 1ms to 24h. Default: 60s.
+    pub(crate) write_timeout: Option<Duration>,
+    /// How long an unused connection is kept, 0s to 1h; 0s: not kept. Default: 60s.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Idle time of an upgraded (WebSocket) connection, 1ms to 24h. Default: 1h.
+    pub(crate) tunnel_timeout: Option<Duration>,
+    /// TLS towards the endpoints: `true`, or a map. Default: plain text.
+    pub(crate) tls: Option<Toggle<Tls>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Balance {
+    /// In turn, by weight.
+    RoundRobin,
+    /// The fewest requests in flight for its weight.
+    LeastConn,
+    /// At random, by weight.
+    Random,
+}
+
+/// One upstream address.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { address: \"10.0.0.1:9001\" }"
+)]
+pub(crate) struct Endpoint {
+    /// `ip:port`, `[ipv6]:port` or `name:port`.
+    #[schemars(required)]
+    pub(crate) address: Option<String>,
+    /// Share of traffic, 0 to 1000; 0: gets nothing new. Default: 1.
+    #[schemars(range(min = 0, max = 1000))]
+    pub(crate) weight: Option<i64>,
+    /// Serves only when no other endpoint of the pool is ready. Default: false.
+    pub(crate) backup: Option<bool>,
+}
+
+/// Active probes: exactly one of `http` and `tcp`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { http: /healthz } or { tcp: true }"
+)]
+pub(crate) struct Health {
+    /// A path to request, or a map.
+    pub(crate) http: Option<TextOr<HttpProbe>>,
+    /// Only `true`: a connection is enough.
+    pub(crate) tcp: Option<bool>,
+    /// Probe this port instead of the endpoint's own, 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub(crate) port: Option<i64>,
+    /// Time between two probes, 100ms to 1h. Default: 2s.
+    pub(crate) interval: Option<Duration>,
+    /// Time for one probe, 10ms to 5m. Default: 1s.
+    pub(crate) timeout: Option<Duration>,
+    /// Interval while probes contradict the current state, 100ms to `interval`. Default: 500ms, or `interval` if that
+    /// is less.
+    pub(crate) fast_interval: Option<Duration>,
+    /// Passes in a row that make an endpoint healthy, 1 to 100. Default: 2.
+    #[schemars(range(min = 1, max = 100))]
+    pub(crate) rise: Option<i64>,
+    /// Failures in a row that make an endpoint unhealthy, 1 to 100. Default: 3.
+    #[schemars(range(min = 1, max = 100))]
+    pub(crate) fall: Option<i64>,
+    /// What an endpoint is taken for before its first probe. Default: `healthy`.
+    pub(crate) initial: Option<Initial>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Initial {
+    /// It gets traffic at once.
+    Healthy,
+    /// It gets traffic after its first pass.
+    Pending,
+}
+
+/// A request that must succeed.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { path: /healthz }")]
+pub(crate) struct HttpProbe {
+    /// Path and query, begins with `/`.
+    #[schemars(required)]
+    pub(crate) path: Option<String>,
+    /// Method in upper case. Default: `GET`.
+    pub(crate) method: Option<String>,
+    /// `Host` header. Default: the endpoint's name or address.
+    pub(crate) host: Option<String>,
+    /// Further headers of the request.
+    pub(crate) headers: Option<BTreeMap<String, String>>,
+    /// Accepted statuses, one or a list: `204` or `"200-299"`, 100 to 599. Default: 200 to 299.
+    pub(crate) status: Option<OneOrMany<StatusRange>>,
+    /// A regex that must match within the first 64KiB of the body. Default: the body is not read.
+    pub(crate) body: Option<String>,
+}
+
+/// TLS towards the endpoints.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map")]
+pub(crate) struct Tls {
+    /// Name that is sent and verified. Default: each endpoint's own host name.
+    pub(crate) sni: Option<String>,
+    /// Whether the certificate must be valid for the name. Default: true.
+    pub(crate) verify: Option<bool>,
+    /// PEM bundle that replaces the system's roots.
+    pub(crate) ca: Option<String>,
+    /// Client certificate chain, PEM; with `key`.
+    pub(crate) cert: Option<String>,
+    /// Client key, PEM; with `cert`.
+    pub(crate) key: Option<String>,
+}

@@ -1,0 +1,97 @@
+//! `routes` as written.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::shapes::{Duration, List, OneOrMany, Size};
+
+/// What a request must look like, and what is done with it: exactly one of `pool`, `redirect` and `respond`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map")]
+pub(crate) struct Route {
+    /// Its name in log and metrics: printable without spaces and quotes, at most 128 characters, unique.
+    /// Default: made from host and path.
+    pub(crate) name: Option<String>,
+    /// A host name, a wildcard such as `*.example.com` (any name with at least one more label), an address, or a list
+    /// of them; without port. Default: every host.
+    pub(crate) host: Option<OneOrMany<String>>,
+    /// `/api/*`: everything from `/api` down; `/api`: exactly that; `~ ^/v[0-9]+/`: a regex; `/*`: everything.
+    /// Default: every path.
+    pub(crate) path: Option<String>,
+    /// Methods in upper case, one or a list. Default: every method.
+    pub(crate) methods: Option<OneOrMany<String>>,
+    /// Request headers by name: a value, `*` for any value, or `~ ^a` for a regex. All must match.
+    pub(crate) headers: Option<BTreeMap<String, String>>,
+    /// The pool that serves the request.
+    pub(crate) pool: Option<String>,
+    /// Answer with a redirect.
+    pub(crate) redirect: Option<Redirect>,
+    /// Answer with a fixed response.
+    pub(crate) respond: Option<Respond>,
+    /// Time for the whole request, 1ms to 24h. Default: no bound.
+    pub(crate) timeout: Option<Duration>,
+    /// When an attempt fails.
+    pub(crate) retry: Option<Retry>,
+    /// Largest request body, 0 to 1TiB. Default: no bound.
+    pub(crate) body_limit: Option<Size>,
+    /// Changes to the request before it goes to an endpoint.
+    pub(crate) request_headers: Option<HeaderEdits>,
+    /// Changes to the response before it goes to the client.
+    pub(crate) response_headers: Option<HeaderEdits>,
+}
+
+/// Answer with a redirect.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { to: \"/new/{rest}\", status: 308 }"
+)]
+pub(crate) struct Redirect {
+    /// The `Location`: begins with `/`, `http://`, `https://` or `{scheme}`. `{scheme}`, `{host}`, `{path}`, `{rest}`
+    /// (the path after the route's prefix) and `{query}` (with its `?`) are filled in.
+    #[schemars(required)]
+    pub(crate) to: Option<String>,
+    /// 301, 302, 303, 307 or 308. Default: 308.
+    #[schemars(extend("enum" = [301, 302, 303, 307, 308]))]
+    pub(crate) status: Option<i64>,
+}
+
+/// Answer with a fixed response.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { status: 200, body: \"ok\" }"
+)]
+pub(crate) struct Respond {
+    /// 200 to 599. Default: 200.
+    #[schemars(range(min = 200, max = 599))]
+    pub(crate) status: Option<i64>,
+    /// At most 1MiB; none with status 204, 205 and 304. Default: empty.
+    pub(crate) body: Option<String>,
+    /// Default: `text/plain; charset=utf-8`.
+    pub(crate) content_type: Option<String>,
+}
+
+/// When an attempt fails.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { attempts: 2 }")]
+pub(crate) struct Retry {
+    /// Attempts after the first one, 0 to 10. Default: 2.
+    #[schemars(range(min = 0, max = 10))]
+    pub(crate) attempts: Option<i64>,
+}
+
+/// Changes to headers, applied in this order: remove, set, add. Headers that frame a message or belong to one
+/// connection cannot be changed.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map with set, add or remove")]
+pub(crate) struct HeaderEdits {
+    /// Replaces the header.
+    pub(crate) set: Option<BTreeMap<String, String>>,
+    /// Adds one more.
+    pub(crate) add: Option<BTreeMap<String, String>>,
+    /// Takes the header out.
+    pub(crate) remove: Option<List<String>>,
+}
