@@ -1,0 +1,139 @@
+//! The directory of one scenario: its configuration, with placeholders filled in, and its output.
+//!
+//! Placeholders are `$` and a lower-case word. `$listen`, `$listen2` … are free addresses on
+//! 127.0.0.1, `$admin` is the admin listener's, `$port`, `$port2` … are free ports, `$dir` is the
+//! directory; every other one is given.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use regex::{Captures, Regex};
+use tempfile::TempDir;
+
+/// What is added when the scenario leaves it out.
+const LEFT_OUT: [(&str, &str); 4] = [
+    ("listeners", "[{ bind: $listen }]"),
+    ("admin", "{ bind: $admin }"),
+    ("log", "{ access: { path: $dir/access.log, format: json } }"),
+    (
+        "server",
+        "{ pid_file: $dir/weir.pid, upgrade_socket: $dir/upgrade.sock }",
+    ),
+];
+
+pub(super) struct Files {
+    dir: TempDir,
+    pub(super) given: BTreeMap<String, String>,
+    /// Addresses and ports that are free, or were when they were looked for.
+    reserved: Mutex<BTreeMap<String, String>>,
+    commands: AtomicUsize,
+}
+
+impl Files {
+    pub(super) fn new() -> Files {
+        Files {
+            dir: tempfile::tempdir().unwrap(),
+            given: BTreeMap::new(),
+            reserved: Mutex::default(),
+            commands: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(super) fn config_path(&self) -> String {
+        self.path("weir.yaml").display().to_string()
+    }
+
+    pub(super) fn write_config(&self, yaml: &str) {
+        // Whole or not at all, should somebody read it meanwhile.
+        let unfinished = self.path("weir.yaml.new");
+        std::fs::write(&unfinished, self.fill_in(yaml)).unwrap();
+        std::fs::rename(unfinished, self.path("weir.yaml")).unwrap();
+    }
+
+    /// Files for the output of one more command.
+    pub(super) fn outputs(&self) -> (PathBuf, PathBuf) {
+        let number = self.commands.fetch_add(1, Ordering::SeqCst);
+        let path = |stream| self.path(&format!("{number}.{stream}"));
+        (path("stdout"), path("stderr"))
+    }
+
+    /// What the commands so far wrote to a stream, the first one's first.
+    pub(super) fn output(&self, stream: &str) -> String {
+        let commands = 0..self.commands.load(Ordering::SeqCst);
+        let path = |number| self.path(&format!("{number}.{stream}"));
+        commands.map(|n| read(&path(n))).collect()
+    }
+
+    /// Looks for other addresses and ports from now on.
+    pub(super) fn forget_reserved(&self) {
+        self.reserved.lock().clear();
+    }
+
+    /// What a placeholder of the configuration stands for.
+    pub(super) fn reserved(&self, name: &str) -> Option<String> {
+        self.reserved.lock().get(name).cloned()
+    }
+
+    fn fill_in(&self, yaml: &str) -> String {
+        let placeholder = Regex::new(r"\$([a-z][a-z0-9_]*)").unwrap();
+        let filled = placeholder.replace_all(yaml, |found: &Captures<'_>| self.value(&found[1]));
+        filled.into_owned()
+    }
+
+    fn value(&self, name: &str) -> String {
+        if let Some(value) = self.given.get(name) {
+            return value.clone();
+        }
+        let kind = name.trim_end_matches(|char: char| char.is_ascii_digit());
+        let mut reserved = self.reserved.lock();
+        match kind {
+            "dir" => self.dir.path().display().to_string(),
+            "listen" | "admin" => reserved
+                .entry(name.to_owned())
+                .or_insert_with(|| format!("127.0.0.1:{}", free_port()))
+                .clone(),
+            "port" => reserved
+                .entry(name.to_owned())
+                .or_insert_with(|| free_port().to_string())
+                .clone(),
+            _ => panic!("nothing was given for ${name}"),
+        }
+    }
+}
+
+/// The YAML of a scenario without its indentation, and with what it left out at its end.
+pub(super) fn completed(yaml: &str) -> String {
+    let lines = yaml.lines().filter(|line| !line.trim().is_empty());
+    let indentation = lines.map(|line| line.len() - line.trim_start().len());
+    let common = indentation.min().unwrap_or(0);
+    let mut completed: String = yaml
+        .trim_start_matches('\n')
+        .lines()
+        .map(|line| format!("{}\n", line.get(common..).unwrap_or("")))
+        .collect();
+    for (key, value) in LEFT_OUT {
+        let has = completed
+            .lines()
+            .any(|line| line.starts_with(&format!("{key}:")));
+        if !has {
+            completed.push_str(&format!("{key}: {value}\n"));
+        }
+    }
+    completed
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+pub(super) fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}

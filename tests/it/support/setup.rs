@@ -1,0 +1,110 @@
+//! A weir in the making: its configuration and the files that names.
+//!
+//! The YAML may use the placeholders of `files`. Its common indentation is taken off, and what it
+//! leaves out is added at its end: `listeners` (one, `$listen`), `admin` (`$admin`), `log` (JSON in
+//! `$dir/access.log`) and `server` (`pid_file: $dir/weir.pid`, `upgrade_socket: $dir/upgrade.sock`;
+//! a scenario with a `server` of its own that upgrades gives them itself).
+
+use super::client::Client;
+use super::eventually::eventually;
+use super::files::{Files, completed};
+use super::process::{self, Finished, Running};
+use super::weir::Weir;
+
+/// How often a start is tried when somebody else has taken a port meanwhile.
+const START_ATTEMPTS: usize = 5;
+
+pub struct Setup {
+    yaml: String,
+    files: Files,
+}
+
+/// A weir with this configuration; nothing runs yet.
+pub fn weir(yaml: &str) -> Setup {
+    Setup {
+        yaml: completed(yaml),
+        files: Files::new(),
+    }
+}
+
+impl Setup {
+    /// What `$name` stands for, such as an origin's address.
+    pub fn with(mut self, name: &str, value: impl ToString) -> Setup {
+        self.files.given.insert(name.to_owned(), value.to_string());
+        self
+    }
+
+    /// Exactly this YAML: nothing is added, no indentation taken off.
+    pub fn verbatim(mut self, yaml: &str) -> Setup {
+        self.yaml = yaml.to_owned();
+        self
+    }
+
+    /// Writes `$dir/name`.
+    pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Setup {
+        std::fs::write(self.files.path(name), contents).unwrap();
+        self
+    }
+
+    /// Runs it and waits until it is ready; panics with its stderr when it ends instead.
+    pub async fn start(self) -> Weir {
+        let mut attempts_left = START_ATTEMPTS;
+        loop {
+            let running = self.run();
+            let Err(end) = ready(&running, &self.files).await else {
+                return Weir::new(running, self.files);
+            };
+            attempts_left -= 1;
+            let port_taken = end.stderr.to_lowercase().contains("in use");
+            assert!(port_taken && attempts_left > 0, "no start: {end:#?}");
+            self.files.forget_reserved();
+        }
+    }
+
+    /// Runs it and does not wait until it is ready, for what is not, or not yet.
+    pub fn start_unready(self) -> Weir {
+        Weir::new(self.run(), self.files)
+    }
+
+    /// `weir run` that is expected to end by itself.
+    pub async fn refused(&self) -> Finished {
+        self.command(&["run"]).await
+    }
+
+    /// `weir check` on the configuration.
+    pub async fn check(&self) -> Finished {
+        self.command(&["check"]).await
+    }
+
+    /// Runs a subcommand on the configuration to its end.
+    pub async fn command(&self, arguments: &[&str]) -> Finished {
+        self.files.write_config(&self.yaml);
+        process::command(&self.files, arguments).await
+    }
+
+    fn run(&self) -> Running {
+        self.files.write_config(&self.yaml);
+        let (stdout, stderr) = self.files.outputs();
+        let config = self.files.config_path();
+        Running::start(&["run", "-c", &config], stdout, stderr)
+    }
+}
+
+/// Waits until `/-/ready` says so, or without an admin listener until it accepts; or until it ends.
+async fn ready(running: &Running, files: &Files) -> Result<(), Finished> {
+    let client = |name| Some(Client::new(files.reserved(name)?.parse().unwrap()));
+    eventually("weir is ready", async || {
+        if let Some(end) = running.ended() {
+            return Some(Err(end));
+        }
+        let is_ready = match client("admin") {
+            Some(admin) => matches!(admin.try_get("/-/ready").await, Ok(r) if r.status == 200),
+            None => match client("listen") {
+                Some(client) => client.try_connect().await.is_ok(),
+                None => true,
+            },
+        };
+        is_ready.then_some(Ok(()))
+    })
+    .await
+}
