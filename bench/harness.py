@@ -35,6 +35,14 @@ def notice(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def usage(doc):
+    """For any argument that is not understood; asked for, it is no failure."""
+    if sys.argv[1:] in (["-h"], ["--help"]):
+        print(doc.strip())
+        sys.exit(0)
+    sys.exit(doc.strip())
+
+
 def number(name, default):
     """An environment variable that holds a whole number."""
     text = os.environ.get(name, str(default))
@@ -376,7 +384,7 @@ def ensure_weir_runs():
     if not WEIR.exists():
         raise Unavailable(f"{WEIR} is not built (cargo build --release)")
     probe = subprocess.run([WEIR, "run", "--help"], capture_output=True, text=True, timeout=10)
-    if probe.returncode != 0 or "--config" not in probe.stdout:
+    if probe.returncode != 0 or "-c" not in probe.stdout:
         raise Unavailable(f"{WEIR} has no `run` command")
 
 
