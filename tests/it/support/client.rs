@@ -119,7 +119,7 @@ impl Client {
 
     /// GET on a new connection; panics without a response.
     #[track_caller]
-    pub fn get(&self, target: &str) -> impl Future<Output = Response> {
+    pub fn get(&self, target: &str) -> impl Future<Output = Response> + use<> {
         self.request("GET", target).send()
     }
 
@@ -130,7 +130,11 @@ impl Client {
 
     /// POST on a new connection; panics without a response.
     #[track_caller]
-    pub fn post(&self, target: &str, body: impl AsRef<[u8]>) -> impl Future<Output = Response> {
+    pub fn post<B: AsRef<[u8]>>(
+        &self,
+        target: &str,
+        body: B,
+    ) -> impl Future<Output = Response> + use<B> {
         self.request("POST", target).body(body).send()
     }
 

@@ -58,7 +58,8 @@ pub fn eventually<A: Answer>(
     }
 }
 
-/// Asks again for `time` and panics when the answer is once `false`: for what must not happen.
+/// Asks again for `time`, at its end too, and panics when the answer is once `false`: for what must
+/// not happen.
 #[track_caller]
 pub fn steadily(
     what: impl Into<String>,
@@ -69,12 +70,15 @@ pub fn steadily(
     let what = what.into();
     async move {
         let start = Instant::now();
-        while start.elapsed() < time {
+        loop {
             let held = start.elapsed();
             assert!(
                 probe().await,
                 "no longer after {held:.1?}: {what} ({asked_at})"
             );
+            if held >= time {
+                return;
+            }
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }

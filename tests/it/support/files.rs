@@ -2,7 +2,7 @@
 //!
 //! Placeholders are `$` and a lower-case word. `$listen`, `$listen2` … are free addresses on
 //! 127.0.0.1, `$admin` is the admin listener's, `$port`, `$port2` … are free ports, `$dir` is the
-//! directory; every other one is given.
+//! directory, `$upgradable` the keys of `server` that an upgrade needs; every other one is given.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -18,10 +18,7 @@ const LEFT_OUT: [(&str, &str); 4] = [
     ("listeners", "[{ bind: $listen }]"),
     ("admin", "{ bind: $admin }"),
     ("log", "{ access: { path: $dir/access.log, format: json } }"),
-    (
-        "server",
-        "{ pid_file: $dir/weir.pid, upgrade_socket: $dir/upgrade.sock }",
-    ),
+    ("server", "{ $upgradable }"),
 ];
 
 pub(super) struct Files {
@@ -95,6 +92,10 @@ impl Files {
         let mut reserved = self.reserved.lock();
         match kind {
             "dir" => self.dir.path().display().to_string(),
+            "upgradable" => {
+                let dir = self.dir.path().display();
+                format!("pid_file: {dir}/weir.pid, upgrade_socket: {dir}/upgrade.sock")
+            }
             "listen" | "admin" => reserved
                 .entry(name.to_owned())
                 .or_insert_with(|| format!("127.0.0.1:{}", free_port()))
@@ -136,4 +137,31 @@ fn free_port() -> u16 {
 
 pub(super) fn read(path: &Path) -> String {
     String::from_utf8_lossy(&std::fs::read(path).unwrap_or_default()).into_owned()
+}
+
+#[test]
+fn what_a_scenario_leaves_out_is_added_after_its_own_lines() {
+    let yaml = "\n    pools:\n      web: { endpoints: [$a] }\n\n    admin: { bind: $admin }\n";
+    let expected = "pools:\n  web: { endpoints: [$a] }\n\nadmin: { bind: $admin }\n\
+        listeners: [{ bind: $listen }]\nlog: ";
+    assert!(completed(yaml).starts_with(expected), "{}", completed(yaml));
+}
+
+#[test]
+fn placeholders_are_filled_in_and_stay_the_same() {
+    let mut files = Files::new();
+    files.given.insert("a".into(), "127.0.0.2:1".into());
+    let filled = files.fill_in(r"[$a, $listen, $listen2, $listen, $port, '~ \.php$', '{path}']");
+    let [a, first, second, again, port, pattern, template] =
+        filled.split(", ").collect::<Vec<_>>()[..]
+    else {
+        panic!("{filled}");
+    };
+    assert_eq!(
+        (a, pattern, template),
+        ("[127.0.0.2:1", r"'~ \.php$'", "'{path}']")
+    );
+    assert!(first == again && first != second && first.starts_with("127.0.0.1:"));
+    assert!(port.parse::<u16>().is_ok());
+    assert_eq!(files.reserved("listen").as_deref(), Some(first));
 }

@@ -9,7 +9,7 @@ struct Series {
 
 /// The sum of the samples that have the selector's name and, at least, its labels; `None` without
 /// such a sample. The order of labels does not matter.
-pub fn sum(text: &str, selector: &str) -> Option<f64> {
+pub(super) fn sum(text: &str, selector: &str) -> Option<f64> {
     let (wanted, _) = parse(selector).unwrap_or_else(|| panic!("not a selector: {selector}"));
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     let samples = lines.filter_map(parse).filter(|(series, _)| {

@@ -2,8 +2,8 @@
 //!
 //! The YAML may use the placeholders of `files`. Its common indentation is taken off, and what it
 //! leaves out is added at its end: `listeners` (one, `$listen`), `admin` (`$admin`), `log` (JSON in
-//! `$dir/access.log`) and `server` (`pid_file: $dir/weir.pid`, `upgrade_socket: $dir/upgrade.sock`;
-//! a scenario with a `server` of its own that upgrades gives them itself).
+//! `$dir/access.log`) and `server` (`$upgradable`; a scenario that upgrades and has a `server` of its
+//! own writes `server: { drain_timeout: 2s, $upgradable }`).
 
 use super::client::Client;
 use super::eventually::eventually;

@@ -8,13 +8,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsStream;
 
-pub enum Socket {
+pub(super) enum Socket {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Socket {
-    pub fn tcp(&self) -> &TcpStream {
+    pub(super) fn tcp(&self) -> &TcpStream {
         match self {
             Socket::Plain(tcp) => tcp,
             Socket::Tls(tls) => tls.get_ref().0,
@@ -22,7 +22,7 @@ impl Socket {
     }
 
     /// Closes with a reset instead of an orderly end.
-    pub fn reset(self) {
+    pub(super) fn reset(self) {
         // Fails only on a socket that is already gone.
         let _ = self.tcp().set_zero_linger();
     }

@@ -14,17 +14,17 @@ use super::socket::Socket;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Headers(pub Vec<(String, String)>);
 
-pub struct Head {
+pub(super) struct Head {
     /// The request line or the status line.
-    pub first: String,
-    pub headers: Headers,
+    pub(super) first: String,
+    pub(super) headers: Headers,
     /// The head as it was received, with its empty line.
-    pub raw: String,
+    pub(super) raw: String,
 }
 
 /// Where a body ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Framing {
+pub(super) enum Framing {
     Empty,
     Sized(usize),
     Chunked,
@@ -32,17 +32,17 @@ pub enum Framing {
 }
 
 #[derive(Clone, Debug, Default)]
-pub struct Body {
-    pub bytes: Vec<u8>,
+pub(super) struct Body {
+    pub(super) bytes: Vec<u8>,
     /// It ended where its framing said it would.
-    pub complete: bool,
-    pub trailers: Headers,
+    pub(super) complete: bool,
+    pub(super) trailers: Headers,
 }
 
 /// A socket and what has been read from it but not yet used.
-pub struct Wire {
-    pub socket: Socket,
-    pub buffer: BytesMut,
+pub(super) struct Wire {
+    pub(super) socket: Socket,
+    pub(super) buffer: BytesMut,
 }
 
 // === impl Headers ===
@@ -76,7 +76,7 @@ impl Headers {
     }
 
     /// `None` where neither length nor chunks are declared.
-    pub fn framing(&self) -> Option<Framing> {
+    pub(super) fn framing(&self) -> Option<Framing> {
         if self.lists("transfer-encoding", "chunked") {
             return Some(Framing::Chunked);
         }
@@ -97,7 +97,7 @@ impl Headers {
 // === impl Wire ===
 
 impl Wire {
-    pub fn new(socket: Socket) -> Wire {
+    pub(super) fn new(socket: Socket) -> Wire {
         Wire {
             socket,
             buffer: BytesMut::new(),
@@ -105,13 +105,13 @@ impl Wire {
     }
 
     /// Reads more into the buffer; 0 is the end.
-    pub async fn fill(&mut self) -> io::Result<usize> {
+    pub(super) async fn fill(&mut self) -> io::Result<usize> {
         self.buffer.reserve(16 * 1024);
         self.socket.read_buf(&mut self.buffer).await
     }
 
     /// The next head; `None` when the peer closed first (what came of it stays in the buffer).
-    pub async fn head(&mut self) -> io::Result<Option<Head>> {
+    pub(super) async fn head(&mut self) -> io::Result<Option<Head>> {
         let mut searched = 0;
         loop {
             let from = searched.min(self.buffer.len());
@@ -132,7 +132,7 @@ impl Wire {
     }
 
     /// Reads a body; one that breaks off is returned as far as it came.
-    pub async fn body(&mut self, framing: Framing) -> Body {
+    pub(super) async fn body(&mut self, framing: Framing) -> Body {
         let mut body = Body::default();
         body.complete = match framing {
             Framing::Empty => true,
@@ -205,17 +205,17 @@ impl Wire {
     }
 
     /// Comes back only when the peer has closed or reset; what it sends before is kept.
-    pub async fn peer_gone(&mut self) {
+    pub(super) async fn peer_gone(&mut self) {
         while self.more().await.is_some() {}
     }
 
-    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.socket.write_all(bytes).await?;
         self.socket.flush().await
     }
 
     /// Writes while it keeps reading, so that a peer that answers early or echoes is never stuck.
-    pub async fn write_while_reading(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) async fn write_while_reading(&mut self, bytes: &[u8]) -> io::Result<()> {
         let (mut reading, mut writing) = tokio::io::split(&mut self.socket);
         let mut write = pin!(async {
             writing.write_all(bytes).await?;
@@ -237,6 +237,6 @@ impl Wire {
 }
 
 /// Each byte is a char, so that nothing is lost.
-pub fn latin1(bytes: &[u8]) -> String {
+pub(super) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
