@@ -44,7 +44,10 @@ pub(super) fn listeners(
         let Some(bind) = raw.as_ref().and_then(|raw| bind(raw, &at, report)) else {
             continue;
         };
-        let clash = taken.iter().find(|(other, _)| clash(bind, *other));
+        let clash = taken
+            .iter()
+            .take(LISTENERS_MAX + 1)
+            .find(|(other, _)| clash(bind, *other));
         if let Some((other, whose)) = clash {
             let what = format!("{bind} is taken already by {whose} ({other})");
             report.problem(&at.key("bind"), what);
