@@ -180,6 +180,19 @@ fn a_file_of_nothing_but_mistakes_is_given_up_in_reasonable_time() {
     );
 }
 
+#[test]
+fn a_file_from_windows_is_read_with_the_same_places() {
+    let source = format!("\u{feff}{MINIMAL}log: {{ lvel: info }}\n").replace('\n', "\r\n");
+    let problems = parse("weir.yaml", &source).unwrap_err();
+    assert_eq!(problems.list.len(), 1);
+    assert_eq!(problems.list[0].place, Some((4, 8)));
+    assert!(
+        problems
+            .to_string()
+            .ends_with("\n 4 | log: { lvel: info }\n   |        ^")
+    );
+}
+
 // === load: the files that the configuration names ===
 
 fn in_directory(yaml: &str, files: &[(&str, &str)]) -> Result<(Config, Warnings), LoadError> {

@@ -17,7 +17,7 @@ const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 
 pub(super) fn admin(raw: Option<&Toggle<Admin>>, report: &mut Report<'_>) -> Option<SocketAddr> {
     match raw {
-        None | Some(Toggle::Flag(true) | Toggle::Word) => Some(ADMIN_DEFAULT),
+        None | Some(Toggle::Flag(true)) => Some(ADMIN_DEFAULT),
         Some(Toggle::Flag(false)) => None,
         Some(Toggle::Map(admin)) => {
             let bind = admin.bind.as_deref();
