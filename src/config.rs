@@ -76,6 +76,8 @@ fn pipeline(
         let what = format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20);
         return Err(only(file, "", what, None));
     }
+    // A byte order mark is no part of the text, and would move every column of the first line.
+    let source = source.strip_prefix('\u{feff}').unwrap_or(source);
     let (raw, mut report) =
         read::read(source).map_err(|problem| problems(file, source, vec![problem]))?;
     let config = raw.map(|raw| validate::config(&raw, &mut report));

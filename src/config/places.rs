@@ -358,8 +358,8 @@ mod tests {
         let endpoints = api.key(list);
         let second = endpoints.index(1);
         let weight = second.key("weight").steps();
-        assert_eq!(places.key(&weight), Some((5, 24)));
-        assert_eq!(places.value(&weight), Some((5, 32)));
+        assert_eq!(places.key(&weight), Some((5, 25)));
+        assert_eq!(places.value(&weight), Some((5, 33)));
         assert_eq!(places.value(&endpoints.index(0).steps()), Some((4, 9)));
         assert_eq!(places.key(&api.key("missing").steps()), Some((2, 3)));
     }

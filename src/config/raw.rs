@@ -60,13 +60,15 @@ pub(crate) struct Server {
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
 pub(crate) enum Forwarded {
     /// `X-Forwarded-For`, `-Proto`, `-Host` and `X-Real-IP`.
-    XForwarded,
+    #[serde(rename = "x-forwarded")]
+    Customary,
     /// `Forwarded` (RFC 7239) only.
-    Forwarded,
+    #[serde(rename = "forwarded")]
+    Rfc7239,
     /// All of them.
+    #[serde(rename = "both")]
     Both,
 }
 

@@ -74,22 +74,23 @@ fn describe(tree: &Value, steps: &[Step<'_>], message: &str, report: &mut Report
         return unknown_key(steps, expected, report);
     }
     let found = find(tree, steps);
+    let seen = found.map_or_else(|| "nothing".to_string(), tree::describe);
     if message.starts_with("unknown variant") {
+        let names = names(expected);
         let word = found.and_then(Value::as_str).unwrap_or_default();
-        let hint = similar::did_you_mean(word, names(expected));
-        let what = format!(
-            "{} is not known, expected {}",
-            super::problem::quoted(word),
-            list(&names(expected))
+        let what = format!("{seen} is not known, expected {}", list(&names));
+        return report.add(
+            steps,
+            Blame::Value,
+            what,
+            similar::did_you_mean(word, names),
         );
-        return report.add(steps, Blame::Value, what, hint);
     }
     if expected.is_empty() {
         return report.add(steps, Blame::Value, message.to_string(), None);
     }
     let expected = plain_words(expected);
     let hint = found.and_then(|found| quotes_hint(expected, found));
-    let seen = found.map_or_else(|| "nothing".to_string(), tree::describe);
     report.add(
         steps,
         Blame::Value,
@@ -139,7 +140,8 @@ fn plain_words(expected: &str) -> &str {
         "i64" => "a whole number",
         "a boolean" => "true or false",
         "a sequence" => "a list",
-        "a Value::Tag enum" => "one word",
+        // How serde_yaml calls an enum that was not given as a word.
+        enumeration if enumeration.starts_with("a Value::Tag") => "one word",
         other => other,
     }
 }

@@ -38,14 +38,18 @@ pub(crate) struct Word(pub(crate) String);
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(inline, untagged)]
 pub(crate) enum Toggle<M> {
+    #[schemars(with = "Switch")]
     Flag(bool),
-    #[schemars(with = "OnOff")]
-    #[allow(
-        dead_code,
-        reason = "only for the schema: the words are read as a flag"
-    )]
-    Word,
     Map(M),
+}
+
+/// How a flag may be written.
+#[derive(JsonSchema)]
+#[schemars(inline, untagged)]
+#[allow(dead_code, reason = "only for the schema")]
+enum Switch {
+    Flag(bool),
+    Word(OnOff),
 }
 
 #[derive(JsonSchema)]

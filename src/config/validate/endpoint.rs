@@ -93,10 +93,8 @@ fn parse(text: &str) -> Option<Target> {
         return (address.port() != 0).then_some(Target::Address(address));
     }
     let (host, port) = text.rsplit_once(':')?;
-    let port = port
-        .parse()
-        .ok()
-        .filter(|port| *port != 0 && !text.ends_with("+"))?;
+    let digits = port.bytes().all(|b| b.is_ascii_digit());
+    let port = port.parse().ok().filter(|port| digits && *port != 0)?;
     let host = name::host(host)
         .ok()
         .filter(|host| !name::is_numeric(host))?;
@@ -108,16 +106,16 @@ fn hint(text: &str) -> Option<String> {
     if text.contains("://") {
         return Some("leave out the scheme; tls goes to the pool's tls key".to_string());
     }
+    if let Some((address, port)) = text.rsplit_once(':')
+        && address.parse::<Ipv6Addr>().is_ok()
+    {
+        return Some(format!("write \"[{address}]:{port}\""));
+    }
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(format!(
             "add the port: \"{}\"",
             SocketAddr::new(address, 80)
         ));
-    }
-    if let Some((address, port)) = text.rsplit_once(':')
-        && address.parse::<Ipv6Addr>().is_ok()
-    {
-        return Some(format!("write \"[{address}]:{port}\""));
     }
     let named = !text.contains(':') && name::host(text).is_ok();
     named.then(|| format!("add the port: \"{text}:80\""))

@@ -17,7 +17,7 @@ const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST
 
 pub(super) fn admin(raw: Option<&Toggle<Admin>>, report: &mut Report<'_>) -> Option<SocketAddr> {
     match raw {
-        None | Some(Toggle::Flag(true) | Toggle::Word) => Some(ADMIN_DEFAULT),
+        None | Some(Toggle::Flag(true)) => Some(ADMIN_DEFAULT),
         Some(Toggle::Flag(false)) => None,
         Some(Toggle::Map(admin)) => {
             let bind = admin.bind.as_deref();
@@ -44,7 +44,10 @@ pub(super) fn listeners(
         let Some(bind) = raw.as_ref().and_then(|raw| bind(raw, &at, report)) else {
             continue;
         };
-        let clash = taken.iter().find(|(other, _)| clash(bind, *other));
+        let clash = taken
+            .iter()
+            .take(LISTENERS_MAX + 1)
+            .find(|(other, _)| clash(bind, *other));
         if let Some((other, whose)) = clash {
             let what = format!("{bind} is taken already by {whose} ({other})");
             report.problem(&at.key("bind"), what);

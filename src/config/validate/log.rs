@@ -16,7 +16,7 @@ pub(super) fn access(raw: &raw::Log, at: &At<'_>, report: &mut Report<'_>) -> Ac
     let at = at.key("access");
     let (target, access) = match &raw.access {
         Some(Toggle::Flag(false)) => (LogTarget::Off, &default),
-        None | Some(Toggle::Flag(true) | Toggle::Word) => (LogTarget::Stdout, &default),
+        None | Some(Toggle::Flag(true)) => (LogTarget::Stdout, &default),
         Some(Toggle::Map(access)) => (
             target(access.path.as_ref(), &at.key("path"), report),
             access,

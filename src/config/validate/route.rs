@@ -14,10 +14,12 @@ use super::keys::{Keys, hours, millis};
 use super::{headers, redirect, respond, rule};
 
 const NAME_BYTES_MAX: usize = 128;
+/// Pool names that are compared with an unknown one: more would make a file of nothing but typos slow.
+const SUGGESTED_FROM_MAX: usize = 1000;
 const BODY_LIMIT_MAX: u64 = 1 << 40;
 
 /// Pool names to indices, in the order in which `pool::pools` builds them.
-type PoolIndex<'a> = HashMap<&'a str, usize>;
+type PoolIndex<'a> = BTreeMap<&'a str, usize>;
 
 pub(super) fn routes(
     raw: Option<&List<raw::Route>>,
@@ -136,8 +138,7 @@ fn pool_index(name: &str, pools: &PoolIndex<'_>, at: &At<'_>, report: &mut Repor
     // A pool whose whole map was refused is known, only wrong.
     let at_pools = At::ROOT.key("pools");
     if !report.is_exactly_reported(&at_pools) && !report.is_exactly_reported(&at_pools.key(name)) {
-        let mut known: Vec<&str> = pools.keys().copied().collect();
-        known.sort_unstable();
+        let known = pools.keys().copied().take(SUGGESTED_FROM_MAX);
         report.problem_with(
             at,
             format!("no pool named {}", quoted(name)),

@@ -1,6 +1,7 @@
 //! What a request must look like for one route: hosts, path, methods, headers.
 
 use std::collections::{BTreeMap, HashSet};
+use std::hash::Hash;
 use std::net::Ipv6Addr;
 
 use http::Method;
@@ -29,7 +30,7 @@ pub(super) fn rule(raw: &raw::Route, at: &At<'_>, report: &mut Report<'_>) -> Ru
 }
 
 /// One value or a list, each read by the same function; an empty list and equal values are refused.
-fn many<T: PartialEq>(
+fn many<T: Clone + Eq + Hash>(
     raw: Option<&OneOrMany<String>>,
     at: &At<'_>,
     report: &mut Report<'_>,
@@ -42,13 +43,14 @@ fn many<T: PartialEq>(
     if items.is_empty() {
         report.missing(at, "an empty list, expected at least one value, or no key");
     }
+    let mut seen = HashSet::new();
     let mut values = Vec::with_capacity(items.len());
     for (index, text) in items {
         let at = index.map_or_else(|| at.clone(), |index| at.index(index));
         let Some(value) = read(text, &at, report) else {
             continue;
         };
-        if values.contains(&value) {
+        if !seen.insert(value.clone()) {
             report.problem(&at, format!("{} is given twice", quoted(text)));
         }
         values.push(value);

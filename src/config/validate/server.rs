@@ -67,8 +67,8 @@ pub(super) fn drain_timeout(raw: &raw::Server, at: &At<'_>, report: &mut Report<
 
 pub(super) fn forwarded(raw: &raw::Server) -> Forwarded {
     match raw.forwarded {
-        None | Some(raw::Forwarded::XForwarded) => Forwarded::XForwarded,
-        Some(raw::Forwarded::Forwarded) => Forwarded::Rfc7239,
+        None | Some(raw::Forwarded::Customary) => Forwarded::XForwarded,
+        Some(raw::Forwarded::Rfc7239) => Forwarded::Rfc7239,
         Some(raw::Forwarded::Both) => Forwarded::Both,
     }
 }

@@ -16,7 +16,7 @@ pub(super) fn tls(
     let default = raw::Tls::default();
     let raw = match raw {
         None | Some(Toggle::Flag(false)) => return None,
-        Some(Toggle::Flag(true) | Toggle::Word) => &default,
+        Some(Toggle::Flag(true)) => &default,
         Some(Toggle::Map(raw)) => raw,
     };
     let verify = raw.verify.unwrap_or(true);
