@@ -1,1 +1,10 @@
-//! Checks and edits a request passes.
+//! What a request passes before it is served, and what is said of it to its endpoint.
+//!
+//! Pure: headers and addresses in, an answer or edited headers out; tested without a socket. Called
+//! by `proxy` only.
+
+pub mod body_limit;
+pub mod client;
+pub mod forwarded;
+pub mod headers;
+pub mod request_id;
