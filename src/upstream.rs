@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::config::model;
 
+pub mod discovery;
 pub mod endpoint;
 pub mod member;
 pub mod members;

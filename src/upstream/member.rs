@@ -65,6 +65,11 @@ impl Member {
     pub fn is_ready(&self) -> bool {
         self.weight > 0 && self.endpoint.is_ready()
     }
+
+    /// The member as selectors and probes take it.
+    pub fn backend(self: &Arc<Self>) -> Backend {
+        backend(self.endpoint.address(), self.weight, self.clone())
+    }
 }
 
 /// Members by place and by address; the `Config` of every selector, through which a rebuilt
@@ -105,10 +110,7 @@ impl EndpointTable {
 
     /// The set selectors are built from; each backend carries its member.
     pub fn backends(&self) -> BTreeSet<Backend> {
-        let backend = |member: &Arc<Member>| {
-            backend(member.endpoint.address(), member.weight, member.clone())
-        };
-        self.members.iter().map(backend).collect()
+        self.members.iter().map(Member::backend).collect()
     }
 }
 

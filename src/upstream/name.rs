@@ -13,6 +13,9 @@ pub struct Name {
     answer: Mutex<Answer>,
 }
 
+/// The addresses found of one family; empty when the name has none of it.
+pub type Family = Result<Vec<IpAddr>, String>;
+
 #[derive(Default)]
 struct Answer {
     /// Sorted, without repetition.
@@ -38,19 +41,31 @@ impl Name {
         self.answer.lock().addresses.clone()
     }
 
-    /// Takes over a lookup's result. A failure or an empty answer keeps the last good one.
-    pub fn update(&self, found: Result<Vec<IpAddr>, String>) {
-        match found {
-            Ok(addresses) if addresses.is_empty() => self.failed("the answer has no address"),
-            Ok(addresses) => self.succeeded(addresses),
-            Err(error) => self.failed(&error),
+    /// Takes over the results of both lookups; true when the name is known to resolve. A family that
+    /// failed keeps its addresses, and an answer without any address changes nothing.
+    pub fn update(&self, v4: Family, v6: Family) -> bool {
+        let good = [&v4, &v6]
+            .iter()
+            .any(|family| family.as_ref().is_ok_and(|found| !found.is_empty()));
+        if good {
+            self.succeeded(v4, v6);
+        } else {
+            let error = v4.err().or(v6.err());
+            self.failed(error.as_deref().unwrap_or("the answer has no address"));
         }
+        good
     }
 
-    fn succeeded(&self, mut addresses: Vec<IpAddr>) {
+    fn succeeded(&self, v4: Family, v6: Family) {
+        let mut answer = self.answer.lock();
+        let kept = |is_kept: fn(&IpAddr) -> bool| {
+            let addresses = answer.addresses.iter().copied();
+            addresses.filter(is_kept).collect()
+        };
+        let mut addresses: Vec<IpAddr> = v4.unwrap_or_else(|_| kept(IpAddr::is_ipv4));
+        addresses.extend(v6.unwrap_or_else(|_| kept(IpAddr::is_ipv6)));
         addresses.sort_unstable();
         addresses.dedup();
-        let mut answer = self.answer.lock();
         if answer.failing || answer.addresses != addresses {
             info!("name {} resolves to {addresses:?}", self.host);
         }
@@ -74,22 +89,34 @@ impl Name {
 mod tests {
     use super::*;
 
-    fn addresses(texts: &[&str]) -> Vec<IpAddr> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
+    const FAILED: Family = Err(String::new());
+
+    fn found(texts: &[&str]) -> Family {
+        Ok(texts.iter().map(|text| text.parse().unwrap()).collect())
     }
 
     #[test]
     fn a_failure_or_an_empty_answer_keeps_the_last_good_one() {
         let name = Name::new("db.internal");
         assert!(name.addresses().is_empty());
-        name.update(Ok(addresses(&["10.0.0.2", "10.0.0.1", "10.0.0.2", "::1"])));
-        name.update(Err("no such name".to_owned()));
-        name.update(Ok(Vec::new()));
-        assert_eq!(
-            name.addresses(),
-            addresses(&["10.0.0.1", "10.0.0.2", "::1"])
-        );
-        name.update(Ok(addresses(&["10.0.0.3"])));
-        assert_eq!(name.addresses(), addresses(&["10.0.0.3"]));
+        let v4 = found(&["10.0.0.2", "10.0.0.1", "10.0.0.2"]);
+        assert!(name.update(v4, found(&["::1"])));
+        assert!(!name.update(FAILED, FAILED));
+        assert!(!name.update(found(&[]), found(&[])));
+        assert!(!name.update(FAILED, found(&[])));
+        let kept = found(&["10.0.0.1", "10.0.0.2", "::1"]);
+        assert_eq!(Ok(name.addresses()), kept);
+        assert!(name.update(found(&["10.0.0.3"]), found(&[])));
+        assert_eq!(Ok(name.addresses()), found(&["10.0.0.3"]));
+    }
+
+    #[test]
+    fn a_family_that_failed_keeps_its_addresses() {
+        let name = Name::new("db.internal");
+        name.update(found(&["10.0.0.1"]), found(&["::1"]));
+        name.update(found(&["10.0.0.2"]), FAILED);
+        assert_eq!(Ok(name.addresses()), found(&["10.0.0.2", "::1"]));
+        name.update(FAILED, found(&["::2"]));
+        assert_eq!(Ok(name.addresses()), found(&["10.0.0.2", "::2"]));
     }
 }

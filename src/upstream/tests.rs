@@ -57,6 +57,11 @@ pub(crate) fn registry() -> Arc<Registry> {
     Arc::new(Registry::new(Metrics::new()))
 }
 
+fn resolve(registry: &Registry, name: &str, v4: &[&str], v6: &[&str]) {
+    let parse = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    registry.name(name).update(Ok(parse(v4)), Ok(parse(v6)));
+}
+
 fn endpoint(pool: &Pool, place: usize) -> Arc<Endpoint> {
     pool.members().all()[place].endpoint.clone()
 }
@@ -202,8 +207,7 @@ fn members_follow_a_name_and_a_request_keeps_the_membership_it_began_with() {
     assert_eq!(pool.members().all().len(), 1);
     let mut running = pool.candidates(b"");
 
-    let addresses = ["10.0.0.2", "::1"].map(|text| text.parse().unwrap());
-    registry.name("db.internal").update(Ok(addresses.to_vec()));
+    resolve(&registry, "db.internal", &["10.0.0.2"], &["::1"]);
     let discovered = pool
         .targets()
         .specs()
@@ -234,9 +238,7 @@ fn a_reload_starts_from_a_names_last_good_answer() {
     let registry = registry();
     let config = config(&["db.internal:5"]);
     let _old = Pool::build(&config, &registry).unwrap();
-    registry
-        .name("db.internal")
-        .update(Ok(vec!["10.0.0.2".parse().unwrap()]));
+    resolve(&registry, "db.internal", &["10.0.0.2"], &[]);
     assert_eq!(offers(&Pool::build(&config, &registry).unwrap()), [5]);
 }
 
@@ -246,9 +248,7 @@ fn two_names_of_one_address_are_one_member() {
     let config = config(&["a.internal:5", "b.internal:5", "10.0.0.2:5"]);
     let _hold = Pool::build(&config, &registry).unwrap();
     for name in ["a.internal", "b.internal"] {
-        registry
-            .name(name)
-            .update(Ok(vec!["10.0.0.2".parse().unwrap()]));
+        resolve(&registry, name, &["10.0.0.2"], &[]);
     }
     assert_eq!(offers(&Pool::build(&config, &registry).unwrap()), [5]);
 }
