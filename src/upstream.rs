@@ -1,1 +1,162 @@
-//! Pools of endpoints.
+//! Pools: named groups of endpoints, and the walk of a request over them.
+//!
+//! A [`Pool`] is compiled from its configuration for one snapshot; its endpoints are borrowed from
+//! the process-lived [`Registry`](registry::Registry), so they keep what is known of them. Building
+//! one changes nothing that a running pool can see. The proxy asks for [`Candidates`] and connects
+//! with the [`PeerTemplate`]; `discovery` replaces the membership; `health` decides readiness.
+//!
+//! ```text
+//! config ─ targets ─ discovery ─ member specs ─ members ─ candidates ─ pick (lease, member) ─ peer
+//!              names ┘   registry: endpoints ┘       └ selector
+//! ```
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use pingora_load_balancing::Backend;
+use tokio::sync::watch;
+
+use crate::config::model;
+
+pub mod discovery;
+pub mod endpoint;
+pub mod member;
+pub mod members;
+pub mod name;
+pub mod peer;
+pub mod registry;
+pub mod selector;
+pub mod targets;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use endpoint::{Endpoint, State};
+use member::{Member, MemberSpec};
+use members::{Candidates, Members};
+use peer::{PeerError, PeerTemplate};
+use registry::Registry;
+use targets::Targets;
+
+pub struct Pool {
+    config: model::Pool,
+    registry: Arc<Registry>,
+    targets: Targets,
+    peers: PeerTemplate,
+    members: ArcSwap<Members>,
+    /// Held while the membership is replaced, so that two updates do not mix.
+    updating: Mutex<()>,
+    /// Counts changes of membership.
+    changes: watch::Sender<u64>,
+}
+
+impl Pool {
+    /// Compiles a pool. Names start with their last good answers, and without one with no address
+    /// until discovery has resolved them. Fails on a TLS file that cannot be used.
+    pub fn build(config: &model::Pool, registry: &Arc<Registry>) -> Result<Arc<Pool>, PeerError> {
+        let peers = PeerTemplate::build(config)?;
+        let targets = Targets::new(&config.endpoints, registry);
+        let members = members(config, registry, targets.specs());
+        Ok(Arc::new(Pool {
+            config: config.clone(),
+            registry: registry.clone(),
+            targets,
+            peers,
+            members: ArcSwap::from_pointee(members),
+            updating: Mutex::new(()),
+            changes: watch::Sender::new(0),
+        }))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    pub fn config(&self) -> &model::Pool {
+        &self.config
+    }
+
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// How to connect to the pool's endpoints.
+    pub fn peers(&self) -> &PeerTemplate {
+        &self.peers
+    }
+
+    pub fn members(&self) -> Arc<Members> {
+        self.members.load_full()
+    }
+
+    /// Whether some endpoint may be picked now.
+    pub fn is_ready(&self) -> bool {
+        self.members.load().is_ready()
+    }
+
+    /// The endpoints one request may try, best first.
+    pub fn candidates(&self, key: &[u8]) -> Candidates {
+        self.members().candidates(key)
+    }
+
+    /// Replaces the membership by a discovery result; true when that is a change. Requests that
+    /// run keep the membership they began with.
+    pub fn set_members(&self, discovered: &BTreeSet<Backend>) -> bool {
+        let specs = MemberSpec::of(discovered);
+        let _updating = self.updating.lock();
+        if self.members.load().specs() == specs {
+            return false;
+        }
+        let members = members(&self.config, &self.registry, specs);
+        self.members.store(Arc::new(members));
+        self.changes.send_modify(|changes| *changes += 1);
+        true
+    }
+
+    /// Sees each later change of membership.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}
+
+/// The membership of `specs`: live endpoints as they are, and new ones in their initial state.
+fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) -> Members {
+    let pool = &config.name;
+    let live = |spec: &MemberSpec| Some((spec.weight, registry.find(pool, spec.address)?));
+    let live: Vec<(u32, Arc<Endpoint>)> = specs.iter().filter_map(live).collect();
+    let initial = initial_state(config.health.as_ref(), &live);
+    let member = |spec: &MemberSpec| {
+        Arc::new(Member {
+            endpoint: registry.endpoint(pool, spec.address, || initial),
+            weight: spec.weight,
+            backup: spec.backup,
+            host: spec.host.clone(),
+        })
+    };
+    let all = specs.iter().map(member).collect();
+    Members::new(config.balance, specs, all)
+}
+
+/// What an endpoint starts as when it joins the `live` ones (with their weights).
+///
+/// Beside one that probes have found healthy it waits for its own first pass. Where no such one is
+/// left to serve (at process start, or when all addresses were replaced at once) waiting would turn
+/// requests away, and `initial` decides.
+fn initial_state(health: Option<&model::Health>, live: &[(u32, Arc<Endpoint>)]) -> State {
+    let Some(health) = health else {
+        return State::Healthy;
+    };
+    let serves = |(weight, endpoint): &(u32, Arc<Endpoint>)| {
+        *weight > 0 && endpoint.state() == State::Healthy
+    };
+    match health.initial {
+        model::Initial::Healthy if !live.iter().any(serves) => State::Unproven,
+        model::Initial::Healthy | model::Initial::Pending => State::Pending,
+    }
+}

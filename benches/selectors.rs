@@ -1,0 +1,74 @@
+//! What a pick costs: walk, pick, lease and release, for each selector at 8 and 1,000 endpoints;
+//! idle, and with attempts running on every endpoint. And what a peer costs.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use weir::config::model::{Balance, Endpoint, Pool as Config, Target, Tls};
+use weir::telemetry::metrics::Metrics;
+use weir::upstream::Pool;
+use weir::upstream::registry::Registry;
+
+fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
+    let endpoint = |port| Endpoint {
+        target: Target::Address(([10, 0, 0, 1], port).into()),
+        weight: 1,
+        backup: false,
+    };
+    Config {
+        name: "bench".to_owned(),
+        balance,
+        endpoints: (1..=size).map(endpoint).collect(),
+        health: None,
+        connect_timeout: Duration::from_secs(1),
+        read_timeout: Duration::from_secs(1),
+        write_timeout: Duration::from_secs(1),
+        idle_timeout: Duration::from_secs(1),
+        tunnel_timeout: Duration::from_secs(1),
+        tls,
+    }
+}
+
+fn pool(balance: Balance, size: u16, tls: Option<Tls>) -> Arc<Pool> {
+    let registry = Arc::new(Registry::new(Metrics::new()));
+    Pool::build(&config(balance, size, tls), &registry).expect("no file is read")
+}
+
+fn picks(criterion: &mut Criterion) {
+    for size in [8, 1000] {
+        for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Random] {
+            let pool = pool(balance, size, None);
+            let pick = || black_box(pool.candidates(b"").lease_next());
+            criterion.bench_function(&format!("{balance:?}/{size}/idle"), |bencher| {
+                bencher.iter(pick);
+            });
+            let members = pool.members();
+            let running = members.all().iter().map(|member| member.endpoint.lease());
+            let _running: Vec<_> = running.collect();
+            criterion.bench_function(&format!("{balance:?}/{size}/busy"), |bencher| {
+                bencher.iter(pick);
+            });
+        }
+    }
+}
+
+fn peers(criterion: &mut Criterion) {
+    let tls = Tls {
+        sni: Some("api.internal".to_owned()),
+        verify: true,
+        ca: None,
+        identity: None,
+    };
+    for (name, tls) in [("peer/plain", None), ("peer/tls", Some(tls))] {
+        let pool = pool(Balance::RoundRobin, 1, tls);
+        let address = pool.members().all()[0].endpoint.address();
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| Box::new(pool.peers().peer(black_box(address), None)));
+        });
+    }
+}
+
+criterion_group!(benches, picks, peers);
+criterion_main!(benches);

@@ -1,0 +1,250 @@
+//! One upstream address of one pool: what is known of it, and the lease that counts an attempt on it.
+//!
+//! An [`Endpoint`] lives for the process: a reload or a new DNS answer finds the same one in the
+//! [`Registry`](super::registry::Registry), so its in-flight count and its health outlive every
+//! configuration. What a configuration says about it (weight, backup, host name) is in
+//! [`Member`](super::member::Member).
+//!
+//! Invariants: in-flight is the number of live [`Lease`]s; a change of state is logged once and
+//! counted once, here and nowhere else. Selectors read, `health` writes the state, the proxy leases.
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+
+use log::{info, warn};
+use parking_lot::Mutex;
+
+use crate::telemetry::metrics::EndpointMetrics;
+
+/// What is known of an endpoint's health.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Never probed, and trusted until a probe says otherwise.
+    Unproven,
+    /// Never probed, and not used before its first pass.
+    Pending,
+    /// Passed its probes, or its pool has none.
+    Healthy,
+    /// Failed its probes.
+    Unhealthy,
+}
+
+impl State {
+    pub const ALL: [State; 4] = [
+        State::Unproven,
+        State::Pending,
+        State::Healthy,
+        State::Unhealthy,
+    ];
+
+    /// The log word and the `to` label of `weir_endpoint_transitions_total`.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Unproven => "unproven",
+            State::Pending => "pending",
+            State::Healthy => "healthy",
+            State::Unhealthy => "unhealthy",
+        }
+    }
+
+    /// Whether an endpoint in this state may be picked.
+    pub fn is_ready(self) -> bool {
+        matches!(self, State::Unproven | State::Healthy)
+    }
+
+    /// Whether probes have decided it.
+    pub fn is_proven(self) -> bool {
+        matches!(self, State::Healthy | State::Unhealthy)
+    }
+}
+
+pub struct Endpoint {
+    load: Load,
+    pool: Arc<str>,
+    address: SocketAddr,
+    name: String,
+    metrics: EndpointMetrics,
+    /// Outcomes that were counted, so that their series can be forgotten.
+    outcomes: Mutex<Vec<&'static str>>,
+}
+
+/// What selectors read in their loops; together, so that one cache line holds it.
+struct Load {
+    in_flight: AtomicU32,
+    state: AtomicU8,
+}
+
+/// One attempt on an endpoint. Dropping it, on whatever way out, gives its count back exactly once.
+pub struct Lease {
+    endpoint: Arc<Endpoint>,
+}
+
+impl Endpoint {
+    pub fn new(pool: &str, address: SocketAddr, state: State, metrics: EndpointMetrics) -> Self {
+        metrics.ready.set(i64::from(state.is_ready()));
+        Endpoint {
+            load: Load {
+                in_flight: AtomicU32::new(0),
+                state: AtomicU8::new(state as u8),
+            },
+            pool: pool.into(),
+            address,
+            name: address.to_string(),
+            metrics,
+            outcomes: Mutex::default(),
+        }
+    }
+
+    pub fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address as text, made once: the log word and the `endpoint` label.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Attempts running now.
+    pub fn in_flight(&self) -> u32 {
+        self.load.in_flight.load(Relaxed)
+    }
+
+    /// Leases ever granted.
+    pub fn picks(&self) -> u64 {
+        self.metrics.picks.get()
+    }
+
+    pub fn state(&self) -> State {
+        State::ALL[usize::from(self.load.state.load(Relaxed))]
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.state().is_ready()
+    }
+
+    /// Puts the endpoint into `state`; true when that is a change. A change is logged with `reason`
+    /// (`endpoint 10.0.0.3:80 of pool api unhealthy after 3 failures: connection refused`) and
+    /// counted.
+    pub fn set_state(&self, state: State, reason: impl Display) -> bool {
+        let before = self.load.state.swap(state as u8, Relaxed);
+        if before == state as u8 {
+            return false;
+        }
+        let (name, pool, word) = (&self.name, &self.pool, state.word());
+        if state == State::Unhealthy {
+            warn!("endpoint {name} of pool {pool} {word} {reason}");
+        } else {
+            info!("endpoint {name} of pool {pool} {word} {reason}");
+        }
+        self.metrics.ready.set(i64::from(state.is_ready()));
+        self.metrics.went(pool, name, word);
+        true
+    }
+
+    /// Counts a failed attempt. `outcome` comes from an enum's words, so it is one of few.
+    pub fn failed(&self, outcome: &'static str) {
+        self.metrics.failed(&self.pool, &self.name, outcome);
+        let mut outcomes = self.outcomes.lock();
+        if !outcomes.contains(&outcome) {
+            outcomes.push(outcome);
+        }
+    }
+
+    /// Counts a health probe.
+    pub fn probed(&self, pass: bool) {
+        self.metrics.probed(&self.pool, &self.name, pass);
+    }
+
+    /// The outcomes [`failed`](Self::failed) has counted.
+    pub fn outcomes(&self) -> Vec<&'static str> {
+        self.outcomes.lock().clone()
+    }
+
+    pub fn lease(self: &Arc<Self>) -> Lease {
+        self.load.in_flight.fetch_add(1, Relaxed);
+        self.metrics.in_flight.inc();
+        self.metrics.picks.inc();
+        Lease {
+            endpoint: self.clone(),
+        }
+    }
+}
+
+// === impl Lease ===
+
+impl Lease {
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.endpoint.load.in_flight.fetch_sub(1, Relaxed);
+        self.endpoint.metrics.in_flight.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::Metrics;
+
+    const NAME: &str = "10.0.0.3:80";
+
+    fn endpoint(metrics: &Metrics, state: State) -> Arc<Endpoint> {
+        let address = NAME.parse().unwrap();
+        Arc::new(Endpoint::new(
+            "api",
+            address,
+            state,
+            metrics.endpoint("api", NAME),
+        ))
+    }
+
+    #[test]
+    fn a_dropped_lease_gives_its_count_back() {
+        let metrics = Metrics::new();
+        let endpoint = endpoint(&metrics, State::Healthy);
+        let leases = [endpoint.lease(), endpoint.lease()];
+        assert_eq!((endpoint.in_flight(), endpoint.picks()), (2, 2));
+        drop(leases);
+        assert_eq!((endpoint.in_flight(), endpoint.picks()), (0, 2));
+        let idle = r#"weir_endpoint_in_flight{endpoint="10.0.0.3:80",pool="api"} 0"#;
+        assert!(metrics.text().contains(idle));
+    }
+
+    #[test]
+    fn a_state_is_counted_when_it_changes_and_not_when_it_is_repeated() {
+        let metrics = Metrics::new();
+        let endpoint = endpoint(&metrics, State::Pending);
+        let ready = |is| format!(r#"weir_endpoint_ready{{endpoint="{NAME}",pool="api"}} {is}"#);
+        assert!(metrics.text().contains(&ready(0)));
+        assert!(endpoint.set_state(State::Healthy, "after its first pass"));
+        assert!(!endpoint.set_state(State::Healthy, "again"));
+        assert!(metrics.text().contains(&ready(1)));
+        assert!(endpoint.set_state(State::Unhealthy, "after 3 failures"));
+        assert!(metrics.text().contains(&ready(0)));
+        let to = r#"weir_endpoint_transitions_total{endpoint="10.0.0.3:80",pool="api",to="#;
+        for word in ["healthy", "unhealthy"] {
+            assert!(metrics.text().contains(&format!("{to}\"{word}\"}} 1")));
+        }
+    }
+
+    #[test]
+    fn every_state_survives_the_way_through_its_number() {
+        let metrics = Metrics::new();
+        let endpoint = endpoint(&metrics, State::Healthy);
+        for state in State::ALL {
+            endpoint.set_state(state, "for the test");
+            assert_eq!(endpoint.state(), state);
+        }
+    }
+}

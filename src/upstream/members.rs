@@ -1,0 +1,152 @@
+//! A pool's endpoints at one moment, and the walk of one request over them.
+//!
+//! [`Members`] is immutable but for the selectors' counters; a change of membership is a new value.
+//! [`Candidates`] holds one of them for as long as its request runs, so retries see one membership.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::selection::{BackendIter, BackendSelection};
+
+use super::endpoint::Lease;
+use super::member::{EndpointTable, Member, MemberSpec, member_of};
+use super::selector::{BestFirst, LeastConn, Random, RoundRobin, Selector};
+use crate::config::model::Balance;
+
+pub struct Members {
+    /// What the table was made from; equal specs are no change.
+    specs: Vec<MemberSpec>,
+    table: EndpointTable,
+    primary: Order,
+    /// Consulted only when no primary member is left to try.
+    backup: Order,
+    /// Makes pick and lease one step, so that concurrent picks see each other's in-flight.
+    picking: Mutex<()>,
+}
+
+/// The endpoints one request may try, best first, each at most once.
+///
+/// Primary members come first. When all that are ready have been tried (or none is ready), backups
+/// follow, as nginx does it.
+pub struct Candidates {
+    members: Arc<Members>,
+    primary: Walk,
+    backup: Walk,
+}
+
+/// An endpoint given to a request.
+pub struct Pick {
+    pub lease: Lease,
+    /// The endpoint's place in the membership: weight, backup, host name.
+    pub member: Arc<Member>,
+}
+
+// === impl Members ===
+
+impl Members {
+    /// `members` are those of `specs`, in the same order.
+    pub(super) fn new(balance: Balance, specs: Vec<MemberSpec>, members: Vec<Arc<Member>>) -> Self {
+        let (backup, primary): (Vec<_>, Vec<_>) =
+            members.iter().cloned().partition(|member| member.backup);
+        Members {
+            specs,
+            table: EndpointTable::new(members),
+            primary: Order::new(balance, primary),
+            backup: Order::new(balance, backup),
+            picking: Mutex::new(()),
+        }
+    }
+
+    /// All members, primaries first.
+    pub fn all(&self) -> &[Arc<Member>] {
+        self.table.members()
+    }
+
+    pub(super) fn specs(&self) -> &[MemberSpec] {
+        &self.specs
+    }
+
+    /// Whether some member may be picked now.
+    pub fn is_ready(&self) -> bool {
+        self.all().iter().any(|member| member.is_ready())
+    }
+
+    /// The walk of one request. `key` is what a hashing selector would hash.
+    pub fn candidates(self: Arc<Self>, key: &[u8]) -> Candidates {
+        Candidates {
+            primary: self.primary.walk(key),
+            backup: self.backup.walk(key),
+            members: self,
+        }
+    }
+}
+
+// === impl Candidates ===
+
+impl Candidates {
+    /// Picks the best ready endpoint not yet handed out by this value, and leases it.
+    pub fn lease_next(&mut self) -> Option<Pick> {
+        let _picking = self.members.picking.lock();
+        let backend = match self.primary.next() {
+            Some(backend) => backend,
+            None => self.backup.next()?,
+        };
+        let member = member_of(backend)?.clone();
+        Some(Pick {
+            lease: member.endpoint.lease(),
+            member,
+        })
+    }
+}
+
+// === Order and Walk: the selectors by name ===
+
+/// A pool's selector; which one is configuration, so it is known only at run time.
+enum Order {
+    RoundRobin(Arc<Selector<RoundRobin>>),
+    LeastConn(Arc<Selector<LeastConn>>),
+    Random(Arc<Selector<Random>>),
+}
+
+enum Walk {
+    RoundRobin(BestFirst<RoundRobin>),
+    LeastConn(BestFirst<LeastConn>),
+    Random(BestFirst<Random>),
+}
+
+impl Order {
+    fn new(balance: Balance, members: Vec<Arc<Member>>) -> Self {
+        let table = Arc::new(EndpointTable::new(members));
+        match balance {
+            Balance::RoundRobin => Order::RoundRobin(selector(&table)),
+            Balance::LeastConn => Order::LeastConn(selector(&table)),
+            Balance::Random => Order::Random(selector(&table)),
+        }
+    }
+
+    fn walk(&self, key: &[u8]) -> Walk {
+        match self {
+            Order::RoundRobin(selector) => Walk::RoundRobin(selector.iter(key)),
+            Order::LeastConn(selector) => Walk::LeastConn(selector.iter(key)),
+            Order::Random(selector) => Walk::Random(selector.iter(key)),
+        }
+    }
+}
+
+fn selector<S>(table: &Arc<EndpointTable>) -> Arc<S>
+where
+    S: BackendSelection<Config = Arc<EndpointTable>>,
+{
+    Arc::new(S::build_with_config(&table.backends(), table))
+}
+
+impl Walk {
+    fn next(&mut self) -> Option<&Backend> {
+        match self {
+            Walk::RoundRobin(iter) => iter.next(),
+            Walk::LeastConn(iter) => iter.next(),
+            Walk::Random(iter) => iter.next(),
+        }
+    }
+}

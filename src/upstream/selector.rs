@@ -1,0 +1,198 @@
+//! The contract of selectors: Pingora's `BackendSelection` and `BackendIter`, over our endpoints.
+//!
+//! A [`Selector`] joins one [`Algorithm`] with the slots it chooses from. Its iterator is best
+//! first and lives as long as a request: it yields each ready endpoint at most once, reading
+//! readiness and load anew at each step, so an endpoint that was tried is excluded by construction.
+//! Weight 0 is drained and has no slot. Pingora's own `LoadBalancer` is not used: it hashes,
+//! allocates and copies the backend for every pick.
+//!
+//! Picks are exact when the caller makes pick and lease one step, as [`Candidates`] does.
+//!
+//! [`Candidates`]: super::members::Candidates
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::selection::{BackendIter, BackendSelection};
+
+use super::endpoint::Endpoint;
+use super::member::EndpointTable;
+
+pub mod least_conn;
+pub mod random;
+pub mod round_robin;
+pub mod shares;
+
+#[cfg(test)]
+mod tests;
+
+pub use least_conn::LeastConn;
+pub use random::Random;
+pub use round_robin::RoundRobin;
+
+/// How to choose among slots. One algorithm, one file.
+pub trait Algorithm: Send + Sync {
+    /// `seed` decides where it starts; the same seed gives the same picks.
+    fn new(slots: &Slots, seed: u64) -> Self;
+
+    /// The place of the best slot that is eligible; `None` when none is.
+    fn pick(&self, slots: &Slots, tried: &Tried) -> Option<usize>;
+}
+
+/// One algorithm over one set of endpoints.
+pub struct Selector<A> {
+    slots: Slots,
+    /// What the iterator yields, by place.
+    backends: Box<[Backend]>,
+    algorithm: A,
+}
+
+/// The endpoints with weight, in the table's order.
+pub struct Slots(Box<[Slot]>);
+
+pub struct Slot {
+    pub endpoint: Arc<Endpoint>,
+    /// 1..=1000.
+    pub weight: u32,
+}
+
+/// The places one iterator has yielded. The first 64 cost no allocation.
+#[derive(Default)]
+pub struct Tried {
+    low: u64,
+    high: Vec<u64>,
+}
+
+/// The owning iterator of a [`Selector`].
+pub struct BestFirst<A> {
+    selector: Arc<Selector<A>>,
+    tried: Tried,
+}
+
+// === impl Selector ===
+
+impl<A: Algorithm> Selector<A> {
+    /// A selector whose picks are reproducible.
+    pub fn with_seed(backends: &BTreeSet<Backend>, table: &EndpointTable, seed: u64) -> Self {
+        let mut slots = Vec::new();
+        let mut slot_backends = Vec::new();
+        for member in table.members().iter().filter(|member| member.weight > 0) {
+            let wanted = Backend {
+                addr: member.endpoint.address().into(),
+                weight: member.weight as usize,
+                ext: Default::default(),
+            };
+            if let Some(backend) = backends.get(&wanted) {
+                slots.push(Slot {
+                    endpoint: member.endpoint.clone(),
+                    weight: member.weight,
+                });
+                slot_backends.push(backend.clone());
+            }
+        }
+        let slots = Slots(slots.into());
+        Selector {
+            algorithm: A::new(&slots, seed),
+            slots,
+            backends: slot_backends.into(),
+        }
+    }
+}
+
+impl<A: Algorithm> BackendSelection for Selector<A> {
+    type Iter = BestFirst<A>;
+    type Config = Arc<EndpointTable>;
+
+    fn build_with_config(backends: &BTreeSet<Backend>, table: &Arc<EndpointTable>) -> Self {
+        Selector::with_seed(backends, table, fastrand::u64(..))
+    }
+
+    fn build(backends: &BTreeSet<Backend>) -> Self {
+        Selector::with_seed(backends, &EndpointTable::of(backends), fastrand::u64(..))
+    }
+
+    fn iter(self: &Arc<Self>, _key: &[u8]) -> BestFirst<A> {
+        BestFirst {
+            selector: self.clone(),
+            tried: Tried::default(),
+        }
+    }
+}
+
+// === impl BestFirst ===
+
+impl<A: Algorithm> BackendIter for BestFirst<A> {
+    fn next(&mut self) -> Option<&Backend> {
+        let selector = &self.selector;
+        let place = selector.algorithm.pick(&selector.slots, &self.tried)?;
+        self.tried.insert(place);
+        selector.backends.get(place)
+    }
+}
+
+// === impl Slots ===
+
+impl Slots {
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn weights(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().map(|slot| slot.weight)
+    }
+
+    /// The slot at `place` if it may be picked now: ready and not yet tried.
+    pub fn eligible_at(&self, place: usize, tried: &Tried) -> Option<&Slot> {
+        let slot = &self.0[place];
+        (slot.endpoint.is_ready() && !tried.contains(place)).then_some(slot)
+    }
+
+    /// The slots that may be picked now, with their places.
+    pub fn eligible<'a>(&'a self, tried: &'a Tried) -> impl Iterator<Item = (usize, &'a Slot)> {
+        self.eligible_from(0, self.len(), tried)
+    }
+
+    /// The same for the places `start..end`.
+    pub fn eligible_from<'a>(
+        &'a self,
+        start: usize,
+        end: usize,
+        tried: &'a Tried,
+    ) -> impl Iterator<Item = (usize, &'a Slot)> {
+        let slots = self.0[start..end].iter().enumerate();
+        slots
+            .map(move |(offset, slot)| (start + offset, slot))
+            .filter(|&(place, slot)| slot.endpoint.is_ready() && !tried.contains(place))
+    }
+}
+
+// === impl Tried ===
+
+impl Tried {
+    pub fn insert(&mut self, place: usize) {
+        let bit = 1 << (place % 64);
+        if place < 64 {
+            self.low |= bit;
+            return;
+        }
+        let word = place / 64 - 1;
+        if self.high.len() <= word {
+            self.high.resize(word + 1, 0);
+        }
+        self.high[word] |= bit;
+    }
+
+    pub fn contains(&self, place: usize) -> bool {
+        let word = if place < 64 {
+            self.low
+        } else {
+            self.high.get(place / 64 - 1).copied().unwrap_or(0)
+        };
+        word & (1 << (place % 64)) != 0
+    }
+}

@@ -1,0 +1,99 @@
+//! `round_robin`: smooth weighted round robin.
+//!
+//! Definition (nginx, `ngx_http_upstream_round_robin.c`): at each pick every eligible endpoint's
+//! current value rises by its weight; the highest is picked, ties going to the first, and falls by
+//! the sum of the eligible weights. Weights 5, 1, 1 give a a b a c a a: exact shares over each round
+//! of the summed weights, and never a burst.
+//!
+//! Bound: over any run of picks with constant readiness each endpoint is less than one round's
+//! share from its exact share. Cost: one pass over the slots, under a mutex that the pool's pick
+//! lock keeps uncontended. A rebuilt selector starts at a random point of its round, so that many
+//! proxies, or many rebuilds, do not all begin with the first endpoint.
+
+use parking_lot::Mutex;
+
+use super::{Algorithm, Slots, Tried};
+
+/// Bounds the time a random start may take at build: slots times picks.
+const START_STEPS_MAX: u64 = 1_000_000;
+
+pub struct RoundRobin {
+    /// By place; the sum is 0 between picks.
+    current: Mutex<Box<[i64]>>,
+}
+
+impl Algorithm for RoundRobin {
+    fn new(slots: &Slots, seed: u64) -> Self {
+        let mut current = vec![0; slots.len()].into_boxed_slice();
+        let round = slots.weights().map(u64::from).sum::<u64>();
+        let affordable = START_STEPS_MAX / (slots.len() as u64).max(1);
+        for _ in 0..seed % round.min(affordable).max(1) {
+            let all = slots.weights().enumerate();
+            step(&mut current, all);
+        }
+        RoundRobin {
+            current: Mutex::new(current),
+        }
+    }
+
+    fn pick(&self, slots: &Slots, tried: &Tried) -> Option<usize> {
+        let eligible = slots.eligible(tried);
+        step(
+            &mut self.current.lock(),
+            eligible.map(|(place, slot)| (place, slot.weight)),
+        )
+    }
+}
+
+/// One pick of the definition above.
+fn step(current: &mut [i64], eligible: impl Iterator<Item = (usize, u32)>) -> Option<usize> {
+    let mut total = 0;
+    let mut best = None;
+    let mut highest = i64::MIN;
+    for (place, weight) in eligible {
+        let weight = i64::from(weight);
+        total += weight;
+        current[place] += weight;
+        if current[place] > highest {
+            highest = current[place];
+            best = Some(place);
+        }
+    }
+    current[best?] -= total;
+    best
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, names};
+    use super::*;
+
+    #[test]
+    fn weights_5_1_1_give_a_a_b_a_c_a_a_from_every_start() {
+        let expected = ["a", "a", "b", "a", "c", "a", "a"];
+        let bench = Bench::new(&[5, 1, 1]);
+        for seed in 0..7 {
+            let selector = bench.selector::<RoundRobin>(seed as u64);
+            let mut rotated = expected;
+            rotated.rotate_left(seed);
+            assert_eq!(names(&bench.picks(&selector, 7)), rotated, "start {seed}");
+            assert_eq!(names(&bench.picks(&selector, 7)), rotated, "and again");
+        }
+    }
+
+    #[test]
+    fn an_unready_endpoint_leaves_its_share_to_the_others_by_weight() {
+        let bench = Bench::new(&[5, 2, 1]);
+        bench.fail(0);
+        let selector = bench.selector::<RoundRobin>(0);
+        let counts = bench.counts(&bench.picks(&selector, 300));
+        assert_eq!(counts, [0, 200, 100]);
+    }
+
+    #[test]
+    fn a_start_in_a_large_pool_is_affordable() {
+        let bench = Bench::new(&[1000; 2000]);
+        let selector = bench.selector::<RoundRobin>(u64::MAX);
+        assert_eq!(bench.picks(&selector, 1).len(), 1);
+    }
+}
