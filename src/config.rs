@@ -21,7 +21,7 @@ mod restart;
 mod schema;
 mod similar;
 mod tree;
-mod units;
+pub mod units;
 mod validate;
 
 #[cfg(test)]

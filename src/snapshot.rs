@@ -1,1 +1,97 @@
-//! What a request reads.
+//! What a request reads: the compiled configuration, immutable, replaced whole by a reload.
+//!
+//! A request loads one snapshot when it begins and holds its `Arc` to the end, so everything it
+//! decides comes from one generation. Building may fail and then has changed nothing; endpoints come
+//! from the registry, so what is known of them outlives the snapshot. Built by `server` at start and
+//! at each reload.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::config::model;
+use crate::routing::Table;
+use crate::telemetry::metrics::{Metrics, RouteMetrics};
+use crate::upstream::Pool;
+use crate::upstream::peer::PeerError;
+use crate::upstream::registry::Registry;
+
+pub struct Snapshot {
+    /// 1 at start; each reload that succeeds adds one.
+    pub generation: u64,
+    pub config: model::Live,
+    pub table: Table,
+    /// In the table's order.
+    pub routes: Vec<Route>,
+    /// In the configuration's order.
+    pub pools: Vec<Arc<Pool>>,
+}
+
+/// A route with what it needs at hand.
+pub struct Route {
+    pub config: model::Route,
+    /// `None`: the route answers itself.
+    pub pool: Option<Arc<Pool>>,
+    pub metrics: RouteMetrics,
+}
+
+impl Route {
+    /// The `pool` label of log and metrics.
+    pub fn pool_name(&self) -> &str {
+        self.pool.as_ref().map_or("-", |pool| pool.name())
+    }
+
+    fn labels(&self) -> (&str, &str) {
+        (&self.config.name, self.pool_name())
+    }
+}
+
+impl Snapshot {
+    /// Compiles a configuration. Reads the files of TLS settings; does not resolve names.
+    pub fn build(
+        config: model::Live,
+        generation: u64,
+        registry: &Arc<Registry>,
+        metrics: &Metrics,
+    ) -> Result<Snapshot, PeerError> {
+        let pools = config
+            .pools
+            .iter()
+            .map(|pool| Pool::build(pool, registry))
+            .collect::<Result<Vec<_>, _>>()?;
+        let routes = config
+            .routes
+            .iter()
+            .map(|route| compile_route(route, &pools, metrics))
+            .collect();
+        Ok(Snapshot {
+            generation,
+            table: Table::build(config.routes.iter().map(|route| &route.rule)),
+            routes,
+            pools,
+            config,
+        })
+    }
+
+    /// Drops the metric series of routes that `next` does not have.
+    pub fn forget_routes_absent_from(&self, next: &Snapshot, metrics: &Metrics) {
+        let staying: HashSet<_> = next.routes.iter().map(Route::labels).collect();
+        for (route, pool) in self.routes.iter().map(Route::labels) {
+            if !staying.contains(&(route, pool)) {
+                metrics.forget_route(route, pool);
+            }
+        }
+    }
+}
+
+fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -> Route {
+    let pool = match route.action {
+        model::Action::Pool(index) => Some(pools[index].clone()),
+        model::Action::Redirect(_) | model::Action::Respond(_) => None,
+    };
+    let pool_name = pool.as_ref().map_or("-", |pool| pool.name());
+    Route {
+        metrics: metrics.route(&route.name, pool_name),
+        config: route.clone(),
+        pool,
+    }
+}

@@ -211,6 +211,17 @@ pub enum Balance {
     Random,
 }
 
+impl Balance {
+    /// The word in the configuration and in `weir status`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Balance::RoundRobin => "round_robin",
+            Balance::LeastConn => "least_conn",
+            Balance::Random => "random",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub target: Target,

@@ -7,8 +7,9 @@ use std::time::Duration;
 use super::problem::quoted;
 
 /// Why a text is not a duration or a size, and what to write instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct UnitError {
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{what}")]
+pub struct UnitError {
     pub(super) what: String,
     pub(super) hint: Option<String>,
 }
@@ -36,7 +37,7 @@ const SIZES: [(&str, u64); 9] = [
 ];
 
 /// `250ms`, `30s`, `5m`, `1h`, `1d`. A number without a unit is refused: nobody remembers which one it was.
-pub(super) fn duration(text: &str) -> Result<Duration, UnitError> {
+pub fn duration(text: &str) -> Result<Duration, UnitError> {
     let (number, unit) = split(text).ok_or_else(|| not_a_duration(text))?;
     if unit.is_empty() {
         return Err(UnitError {

@@ -3,9 +3,6 @@
 //! Kept from a trusted peer, so that a request has one name from the edge on; else made here. Called
 //! by `proxy` once per request, for the endpoint, the access log and every attempt.
 
-use std::fmt::Write;
-
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 use super::client::Client;
@@ -26,14 +23,17 @@ pub fn choose(client: &Client, headers: &HeaderMap) -> HeaderValue {
 }
 
 fn is_usable(id: &HeaderValue) -> bool {
-    (1..=BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)
+    // Quotes and backslashes would need escaping in each place an id is shown.
+    let is_plain = |byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+    (1..=BYTES_MAX).contains(&id.len()) && id.as_bytes().iter().all(is_plain)
 }
 
 fn random() -> HeaderValue {
-    let mut id = String::with_capacity(32);
-    // Neither can fail: a String takes what it is given, and digits are valid in a header.
-    let _ = write!(id, "{:032x}", fastrand::u128(..));
-    HeaderValue::from_maybe_shared(Bytes::from(id)).unwrap_or(HeaderValue::from_static("-"))
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let bits = fastrand::u128(..);
+    let digit = |place: usize| DIGITS[(bits >> (4 * place)) as usize & 15];
+    let id: [u8; 32] = std::array::from_fn(digit);
+    HeaderValue::from_bytes(&id).unwrap_or(HeaderValue::from_static("-"))
 }
 
 #[cfg(test)]

@@ -10,22 +10,30 @@
 use std::borrow::Cow;
 
 /// Why a request target is refused; the client is answered 400.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
-    #[error("path leads above the root")]
     AboveRoot,
-    #[error("percent sign without two hexadecimal digits in path")]
     BadPercent,
     /// A NUL ends a path for many endpoints, and not for the rules here.
-    #[error("encoded NUL in path")]
     EncodedNul,
-    #[error("control character or space in request target")]
     Control,
     /// Never sent by a client (RFC 9112 §3.2), and read differently by every endpoint.
-    #[error("fragment in request target")]
     Fragment,
-    #[error("request target does not start with a slash")]
     NotAPath,
+}
+
+impl Malformed {
+    /// What the client is told.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Malformed::AboveRoot => "path leads above the root",
+            Malformed::BadPercent => "percent sign without two hexadecimal digits in path",
+            Malformed::EncodedNul => "encoded NUL in path",
+            Malformed::Control => "control character or space in request target",
+            Malformed::Fragment => "fragment in request target",
+            Malformed::NotAPath => "request target does not start with a slash",
+        }
+    }
 }
 
 /// Normalises the path of a request target, given without scheme and authority.

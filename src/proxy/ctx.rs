@@ -1,0 +1,184 @@
+//! One request's state, from its head to its log line.
+//!
+//! It is Pingora's `CTX`: made when a head was read, dropped when the request is over, on whatever
+//! way. The lease of the running attempt is in here, so dropping the context gives it back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::HeaderValue;
+use pingora_core::{Error, ErrorType};
+use prometheus::IntGauge;
+
+use crate::policy::body_limit::Meter;
+use crate::policy::client::Client;
+use crate::proxy::failure::{Ending, Outcome};
+use crate::proxy::reject::Rejection;
+use crate::snapshot::{Route, Snapshot};
+use crate::upstream::Pool;
+use crate::upstream::endpoint::{Endpoint, Lease};
+use crate::upstream::member::Member;
+use crate::upstream::members::Candidates;
+
+pub struct RequestCtx {
+    pub snapshot: Arc<Snapshot>,
+    pub started: Instant,
+    pub time: SystemTime,
+    /// `None` before the client is identified; so is `client`.
+    pub request_id: Option<HeaderValue>,
+    pub client: Option<Client>,
+    /// The target as received, where normalising changed it.
+    pub received_target: Option<Box<[u8]>>,
+    /// Index into the snapshot's routes.
+    pub route: Option<usize>,
+    /// Counts the body against the route's limit.
+    pub body: Meter,
+    pub attempts: Attempts,
+    /// From the head to the first byte of the endpoint's response.
+    pub first_byte: Option<Duration>,
+    /// What an expired deadline means for the client.
+    pub overdue: Rejection,
+    /// Why there is no whole response; `None` while all is well.
+    pub ending: Option<Ending>,
+    /// Counts this request as an open tunnel once it is one.
+    pub tunnel: Option<Counted>,
+    _in_flight: Counted,
+}
+
+impl RequestCtx {
+    pub fn new(snapshot: Arc<Snapshot>, in_flight: &IntGauge) -> RequestCtx {
+        RequestCtx {
+            snapshot,
+            started: Instant::now(),
+            time: SystemTime::now(),
+            request_id: None,
+            client: None,
+            received_target: None,
+            route: None,
+            body: Meter::new(None),
+            attempts: Attempts::default(),
+            first_byte: None,
+            overdue: Rejection::RequestTimeout,
+            ending: None,
+            tunnel: None,
+            _in_flight: Counted::new(in_flight),
+        }
+    }
+
+    /// The route found; `None` before, and where there is none.
+    pub fn route(&self) -> Option<&Route> {
+        self.route.map(|index| &self.snapshot.routes[index])
+    }
+
+    /// For people: what the id of this request reads like.
+    pub fn request_id(&self) -> &str {
+        self.request_id
+            .as_ref()
+            .and_then(|id| id.to_str().ok())
+            .unwrap_or("-")
+    }
+
+    /// What is left of the route's whole-request timeout; `None`: it has none.
+    pub fn time_left(&self) -> Option<Duration> {
+        let timeout = self.route()?.config.timeout?;
+        Some(timeout.saturating_sub(self.started.elapsed()))
+    }
+
+    /// Remembers why the request ends here, and says so in the form Pingora's callbacks return.
+    pub fn reject(&mut self, rejection: Rejection) -> Box<Error> {
+        self.ending = Some(Ending::Rejected(rejection));
+        Error::explain(
+            ErrorType::HTTPStatus(rejection.status().as_u16()),
+            rejection.text(),
+        )
+    }
+}
+
+/// The tries of one request, each at another endpoint.
+#[derive(Default)]
+pub struct Attempts {
+    /// Endpoints not yet tried, best first; made for the first attempt.
+    candidates: Option<Candidates>,
+    /// Counts the running attempt on its endpoint.
+    lease: Option<Lease>,
+    made: Vec<Attempt>,
+}
+
+pub struct Attempt {
+    pub endpoint: Arc<Endpoint>,
+    pub outcome: Outcome,
+    pub began: Instant,
+    /// Time to connect, zero for a reused connection; `None`: not connected.
+    pub connect: Option<Duration>,
+}
+
+impl Attempts {
+    /// Ends the last attempt and begins one at the best endpoint not yet tried; `None`: none is left.
+    /// The first begins with the request, which spares a look at the clock.
+    pub fn begin(&mut self, pool: &Pool, request_began: Instant) -> Option<Arc<Member>> {
+        self.lease = None;
+        let candidates = self.candidates.get_or_insert_with(|| pool.candidates(&[]));
+        let pick = candidates.lease_next()?;
+        let is_first = self.made.is_empty();
+        self.made.push(Attempt {
+            endpoint: pick.lease.endpoint().clone(),
+            outcome: Outcome::Pending,
+            began: if is_first {
+                request_began
+            } else {
+                Instant::now()
+            },
+            connect: None,
+        });
+        self.lease = Some(pick.lease);
+        Some(pick.member)
+    }
+
+    pub fn made(&self) -> &[Attempt] {
+        &self.made
+    }
+
+    pub fn current(&mut self) -> Option<&mut Attempt> {
+        self.made.last_mut()
+    }
+
+    pub fn connected(&mut self, reused: bool) {
+        if let Some(attempt) = self.current() {
+            let took = if reused {
+                Duration::ZERO
+            } else {
+                attempt.began.elapsed()
+            };
+            attempt.connect = Some(took);
+        }
+    }
+
+    pub fn succeeded(&mut self) {
+        if let Some(attempt) = self.current() {
+            attempt.outcome = Outcome::Ok;
+        }
+    }
+
+    pub fn failed(&mut self, outcome: Outcome) {
+        if let Some(attempt) = self.current() {
+            attempt.outcome = outcome;
+            attempt.endpoint.failed(outcome.name());
+        }
+    }
+}
+
+/// Adds one to a gauge while it lives.
+pub struct Counted(IntGauge);
+
+impl Counted {
+    pub fn new(gauge: &IntGauge) -> Counted {
+        gauge.inc();
+        Counted(gauge.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,356 @@
+//! The client's connection as Pingora sees it: it ends each request's bytes where the request ends.
+//!
+//! Invariants: Pingora never reads a byte beyond the request it was given (what a client sends early
+//! is held back for the next head, so pipelining works and no request skips the strict head check);
+//! while a request runs, the client's close is noticed; an idle connection holds no read buffer; once
+//! a request's deadline has passed, every read and write fails. `server::connection` makes it and
+//! feeds heads from it; `proxy` reaches it through the session to set a deadline or open a tunnel.
+
+use std::any::Any;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::{SslDigest, TlsRef};
+use pingora_core::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    Stream, TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
+
+/// A head mostly fits; a larger one grows the buffer.
+const FILL_BYTES: usize = 4096;
+/// Early bytes of following requests that are held while one runs; more stay in the socket.
+const HELD_BYTES_MAX: usize = 64 * 1024;
+/// A client that was refused may take this long to read why …
+pub const LINGER: Duration = Duration::from_millis(500);
+/// … and may send this much more meanwhile: closing with bytes unread would reset the connection and
+/// could take the answer with it.
+pub const LINGER_BYTES: usize = 256 * 1024;
+/// `deadline` when there is none.
+const NEVER: u64 = u64::MAX;
+
+#[derive(Debug)]
+pub struct Downstream {
+    stream: Stream,
+    /// Read from the socket, not yet handed out.
+    held: BytesMut,
+    /// Body bytes of the running request not yet handed out; `u64::MAX`: a chunked body, whose end
+    /// Pingora finds.
+    body_left: u64,
+    /// The running request's head has a field name with an underscore.
+    pub underscores: bool,
+    /// Set through a shared reference, while Pingora owns the session.
+    tunnel: AtomicBool,
+    /// Milliseconds after `opened` at which the running request is over.
+    deadline: AtomicU64,
+    opened: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Downstream {
+    pub fn new(stream: Stream) -> Self {
+        Downstream {
+            stream,
+            held: BytesMut::new(),
+            body_left: 0,
+            underscores: false,
+            tunnel: AtomicBool::new(false),
+            deadline: AtomicU64::new(NEVER),
+            opened: Instant::now(),
+            timer: None,
+        }
+    }
+
+    /// The connection under a Pingora session, unless it is not one of ours (a subrequest).
+    pub fn of(stream: Option<&Stream>) -> Option<&Downstream> {
+        (**stream?).as_any().downcast_ref()
+    }
+
+    /// Takes the connection back when Pingora is done with a request.
+    pub fn reclaim(stream: Stream) -> Option<Box<Downstream>> {
+        let any: Box<dyn Any> = stream.into_any();
+        any.downcast().ok()
+    }
+
+    /// What has arrived and belongs to no request yet.
+    pub fn held(&self) -> &[u8] {
+        &self.held
+    }
+
+    /// Waits for more bytes and adds them to what is held. 0: the client closed.
+    pub async fn fill(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    /// The first `length` held bytes, for Pingora to parse; reading goes on with a body of
+    /// `body_bytes`, then stops.
+    pub fn begin_request(&mut self, length: usize, body_bytes: u64, underscores: bool) -> BytesMut {
+        self.body_left = body_bytes;
+        self.underscores = underscores;
+        self.deadline = AtomicU64::new(NEVER);
+        self.timer = None;
+        if length == self.held.len() {
+            // The common case keeps the buffer whole: splitting it would make it a shared one.
+            std::mem::take(&mut self.held)
+        } else {
+            self.held.split_to(length)
+        }
+    }
+
+    /// Drops leading bytes that belong to no request (RFC 9112 §2.2).
+    pub fn skip(&mut self, length: usize) {
+        self.held.advance(length);
+    }
+
+    /// From `time_left` on, every read and write of the running request fails.
+    pub fn set_deadline(&self, time_left: Duration) {
+        let time_left = u64::try_from(time_left.as_millis()).unwrap_or(NEVER);
+        let at = self.elapsed_ms().saturating_add(time_left);
+        self.deadline.store(at, Ordering::Release);
+    }
+
+    /// From now on all bytes pass: an upgrade was accepted.
+    pub fn open_tunnel(&self) {
+        self.tunnel.store(true, Ordering::Release);
+        self.deadline.store(NEVER, Ordering::Release);
+    }
+
+    /// The deadline has ended the running request.
+    pub fn is_overdue(&self) -> bool {
+        self.deadline.load(Ordering::Acquire) <= self.elapsed_ms()
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER)
+    }
+
+    fn readable(&self) -> u64 {
+        if self.tunnel.load(Ordering::Acquire) {
+            u64::MAX
+        } else {
+            self.body_left
+        }
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.held.capacity() == self.held.len() {
+            return self.poll_fill_fresh(cx);
+        }
+        poll_read_into(&mut self.stream, cx, &mut self.held)
+    }
+
+    /// Reads into a buffer that is kept only if there was something to read.
+    fn poll_fill_fresh(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut fresh = BytesMut::with_capacity(FILL_BYTES);
+        let read = ready!(poll_read_into(&mut self.stream, cx, &mut fresh))?;
+        if self.held.is_empty() {
+            self.held = fresh;
+        } else {
+            self.held.extend_from_slice(&fresh);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// The request has no bytes left: waits for the client to close, and holds what it sends early.
+    fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.held.len() < HELD_BYTES_MAX {
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        // Nothing needs to wake us: the end of the response ends this wait.
+        Poll::Pending
+    }
+
+    fn hand_out_held(&mut self, buffer: &mut ReadBuf<'_>) {
+        let readable = usize::try_from(self.readable()).unwrap_or(usize::MAX);
+        let length = self.held.len().min(buffer.remaining()).min(readable);
+        buffer.put_slice(&self.held[..length]);
+        self.held.advance(length);
+        self.handed_out(length);
+    }
+
+    fn poll_read_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let readable = usize::try_from(self.readable()).unwrap_or(usize::MAX);
+        let before = buffer.filled().len();
+        if readable >= buffer.remaining() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        } else {
+            let mut limited = ReadBuf::new(buffer.initialize_unfilled_to(readable));
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut limited))?;
+            let length = limited.filled().len();
+            buffer.advance(length);
+        }
+        self.handed_out(buffer.filled().len() - before);
+        Poll::Ready(Ok(()))
+    }
+
+    fn handed_out(&mut self, length: usize) {
+        if self.body_left != u64::MAX {
+            self.body_left = self.body_left.saturating_sub(length as u64);
+        }
+    }
+
+    fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        let at = self.deadline.load(Ordering::Acquire);
+        if at == NEVER {
+            return Ok(());
+        }
+        let at = self.opened + Duration::from_millis(at);
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+        match timer.as_mut().poll(cx) {
+            Poll::Ready(()) => Err(io::ErrorKind::TimedOut.into()),
+            Poll::Pending => Ok(()),
+        }
+    }
+}
+
+fn poll_read_into(
+    stream: &mut Stream,
+    cx: &mut Context<'_>,
+    buffer: &mut BytesMut,
+) -> Poll<io::Result<usize>> {
+    let mut read = std::pin::pin!(tokio::io::AsyncReadExt::read_buf(stream, buffer));
+    read.as_mut().poll(cx)
+}
+
+impl AsyncRead for Downstream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        this.check_deadline(cx)?;
+        if this.readable() == 0 {
+            return this.poll_closed(cx);
+        }
+        if this.held.is_empty() {
+            return this.poll_read_body(cx, buffer);
+        }
+        this.hand_out_held(buffer);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Downstream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        if written.is_pending() {
+            // A deadline must end a stalled write, but the error response that tells of it is
+            // written after the deadline: only a write that has to wait is checked.
+            this.check_deadline(cx)?;
+        }
+        written
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            this.check_deadline(cx)?;
+        }
+        flushed
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
+        if written.is_pending() {
+            this.check_deadline(cx)?;
+        }
+        written
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+// What follows passes Pingora's questions on to the connection below.
+
+#[async_trait]
+impl Shutdown for Downstream {
+    async fn shutdown(&mut self) {
+        Shutdown::shutdown(&mut *self.stream).await;
+    }
+}
+
+impl UniqueID for Downstream {
+    fn id(&self) -> UniqueIDType {
+        self.stream.id()
+    }
+}
+
+impl Ssl for Downstream {
+    fn get_ssl(&self) -> Option<&TlsRef> {
+        self.stream.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Downstream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream.get_timing_digest()
+    }
+
+    fn get_read_pending_time(&self) -> Duration {
+        self.stream.get_read_pending_time()
+    }
+
+    fn get_write_pending_time(&self) -> Duration {
+        self.stream.get_write_pending_time()
+    }
+}
+
+impl GetProxyDigest for Downstream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Downstream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream.get_socket_digest()
+    }
+}
+
+impl Peek for Downstream {}
+
+#[cfg(test)]
+mod tests;

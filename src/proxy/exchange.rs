@@ -1,0 +1,201 @@
+//! One exchange with an endpoint: whom to ask, what to send, what came back, what went wrong.
+//!
+//! Called by `proxy`'s callbacks, in the order of this file.
+
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode, header};
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use prometheus::IntGauge;
+
+use crate::config::model::Pool;
+use crate::policy::headers::HeaderTarget;
+use crate::policy::{forwarded, headers, request_id};
+use crate::proxy::ctx::{Counted, RequestCtx};
+use crate::proxy::downstream::Downstream;
+use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
+use crate::proxy::reject::Rejection;
+
+/// The next endpoint to try, with every timeout set.
+pub(super) fn next_peer(
+    session: &Session,
+    ctx: &mut RequestCtx,
+) -> Result<Box<HttpPeer>, Rejection> {
+    let snapshot = ctx.snapshot.clone();
+    let pool = ctx
+        .route
+        .and_then(|index| snapshot.routes[index].pool.as_ref())
+        .ok_or(Rejection::Internal)?;
+    let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
+    let Some(member) = ctx.attempts.begin(pool, ctx.started) else {
+        // With endpoints tried, the client is told what became of the last one.
+        return Err(last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection));
+    };
+    let address = member.endpoint.address();
+    let mut peer = pool.peers().peer(address, member.host.as_deref());
+    limit_timeouts(&mut peer, session, ctx, pool.config());
+    Ok(Box::new(peer))
+}
+
+/// No wait for the endpoint outlasts the request's deadline, and none cuts a tunnel off too early.
+fn limit_timeouts(peer: &mut HttpPeer, session: &Session, ctx: &RequestCtx, pool: &Pool) {
+    let options = &mut peer.options;
+    if session.is_upgrade_req() {
+        options.read_timeout = Some(pool.tunnel_timeout);
+        options.write_timeout = Some(pool.tunnel_timeout);
+    }
+    let Some(time_left) = ctx.time_left() else {
+        return;
+    };
+    // Zero would mean "no time at all" to some timers and "none" to others.
+    let time_left = time_left.max(Duration::from_millis(1));
+    for timeout in [
+        &mut options.connection_timeout,
+        &mut options.total_connection_timeout,
+    ] {
+        *timeout = timeout.map(|own| own.min(time_left));
+    }
+    if !session.is_upgrade_req() {
+        for timeout in [&mut options.read_timeout, &mut options.write_timeout] {
+            *timeout = timeout.map(|own| own.min(time_left));
+        }
+    }
+}
+
+/// Edits the head that goes to the endpoint. Pingora has removed the hop-by-hop fields.
+pub(super) fn prepare_request(session: &Session, request: &mut RequestHeader, ctx: &RequestCtx) {
+    if Downstream::of(session.stream()).is_some_and(|downstream| downstream.underscores) {
+        remove_underscored(request);
+    }
+    if let Some(client) = &ctx.client {
+        let host = request.headers.get(header::HOST).cloned();
+        forwarded::write(
+            ctx.snapshot.config.forwarded,
+            client,
+            host.as_ref(),
+            request,
+        );
+    }
+    forwarded::add_via(request);
+    if let Some(id) = &ctx.request_id {
+        request.set(request_id::NAME, id.clone());
+    }
+    if let Some(route) = ctx.route() {
+        headers::apply(&route.config.request_headers, request);
+    }
+}
+
+/// CGI-like endpoints read `X_Real_IP` as `X-Real-IP`, which only we may set (nginx's
+/// `underscores_in_headers off`).
+fn remove_underscored(request: &mut RequestHeader) {
+    let names: Vec<HeaderName> = request
+        .headers
+        .keys()
+        .filter(|name| name.as_str().contains('_'))
+        .cloned()
+        .collect();
+    for name in names {
+        request.remove_header(&name);
+    }
+}
+
+/// The endpoint answered: its attempt has succeeded, whatever the status.
+pub(super) fn note_response(
+    session: &Session,
+    response: &ResponseHeader,
+    ctx: &mut RequestCtx,
+    tunnels: &IntGauge,
+) {
+    ctx.first_byte.get_or_insert_with(|| ctx.started.elapsed());
+    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+        ctx.tunnel = Some(Counted::new(tunnels));
+        if let Some(downstream) = Downstream::of(session.stream()) {
+            downstream.open_tunnel();
+        }
+    }
+    if response.status == StatusCode::SWITCHING_PROTOCOLS || !response.status.is_informational() {
+        ctx.attempts.succeeded();
+    }
+}
+
+/// Edits the head that goes to the client.
+pub(super) fn prepare_response(response: &mut ResponseHeader, ctx: &RequestCtx) {
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        remove_hop_by_hop(response);
+    }
+    if let Some(route) = ctx.route() {
+        headers::apply(&route.config.response_headers, response);
+    }
+}
+
+/// Fields that belong to the endpoint's connection, and those its `Connection` names (RFC 9110
+/// §7.6.1). Pingora writes the client's own `Connection` afterwards.
+fn remove_hop_by_hop(response: &mut ResponseHeader) {
+    for name in ["keep-alive", "proxy-connection", "te", "upgrade"] {
+        response.remove_header(name);
+    }
+    let Some(connection) = response.remove_header(&header::CONNECTION) else {
+        return;
+    };
+    let nominated = connection.as_bytes().split(|&byte| byte == b',');
+    for name in nominated.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
+        // Not even an endpoint may take the framing away.
+        if name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING {
+            response.remove_header(&name);
+        }
+    }
+}
+
+/// An attempt failed: notes it, and marks the error for another attempt where one is allowed. The
+/// answer is what will be made up for by another attempt, if there will be one.
+pub(super) fn note_failure(
+    session: &Session,
+    ctx: &mut RequestCtx,
+    error: &mut Error,
+) -> Option<Outcome> {
+    let ours = ctx.ending.is_some() || is_overdue(session);
+    if ours || error.esource() != &ErrorSource::Upstream {
+        error.set_retry(false);
+        return None;
+    }
+    let outcome = Outcome::of(error);
+    let connected = ctx
+        .attempts
+        .made()
+        .last()
+        .is_some_and(|attempt| attempt.connect.is_some());
+    ctx.attempts.failed(outcome);
+    let allowed = ctx.route().map_or(0, |route| route.config.retry_attempts) as usize;
+    let failed = FailedAttempt {
+        outcome,
+        connected,
+        response_started: session.response_written().is_some(),
+        idempotent: session.req_header().method.is_idempotent(),
+        body_replayable: !session.as_ref().retry_buffer_truncated(),
+        attempts_left: ctx.attempts.made().len() <= allowed,
+    };
+    let retry = failed.may_retry();
+    error.set_retry(retry);
+    retry.then_some(outcome)
+}
+
+fn is_overdue(session: &Session) -> bool {
+    Downstream::of(session.stream()).is_some_and(Downstream::is_overdue)
+}
+
+/// Why the request ends, when no attempt will be made again.
+pub(super) fn ending(session: &Session, error: &Error, ctx: &RequestCtx) -> Ending {
+    if let Some(ending) = ctx.ending {
+        return ending;
+    }
+    if is_overdue(session) {
+        return Ending::Rejected(ctx.overdue);
+    }
+    if error.esource() == &ErrorSource::Upstream {
+        return Ending::Rejected(Outcome::of(error).rejection());
+    }
+    failure::ending(error)
+}

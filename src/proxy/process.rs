@@ -1,0 +1,64 @@
+//! What all requests share and what outlives every snapshot.
+//!
+//! One value per process, made by `server` and held by everything that serves: the snapshot in force,
+//! the endpoints known, the metrics, the access log, and whether the process is on its way out.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use crate::snapshot::Snapshot;
+use crate::telemetry::access_log::AccessLog;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::registry::Registry;
+
+pub struct Process {
+    pub started: Instant,
+    pub snapshot: ArcSwap<Snapshot>,
+    pub registry: Arc<Registry>,
+    pub metrics: Arc<Metrics>,
+    pub access_log: AccessLog,
+    /// All listeners accept.
+    serving: AtomicBool,
+    /// Told to stop: readiness fails, connections close after their running request.
+    draining: AtomicBool,
+}
+
+impl Process {
+    pub fn new(
+        snapshot: Snapshot,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        access_log: AccessLog,
+    ) -> Arc<Process> {
+        Arc::new(Process {
+            started: Instant::now(),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            registry,
+            metrics,
+            access_log,
+            serving: AtomicBool::new(false),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    pub fn set_serving(&self) {
+        self.serving.store(true, Ordering::Release);
+    }
+
+    pub fn set_draining(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// What `/-/ready` answers: new traffic is welcome. A pool without a ready endpoint does not make
+    /// the process unready, or one application's outage would take the edge away from all others.
+    pub fn is_ready(&self) -> bool {
+        self.serving.load(Ordering::Acquire) && !self.is_draining()
+    }
+}

@@ -1,0 +1,204 @@
+//! The one table from a failure to what the client, the log and the metrics are told.
+//!
+//! A rejection is an answer, not an error: its name is the log word and the metric label, its status
+//! and a short honest text go to the client, never the inner cause. Used by `proxy` for requests and
+//! by `server::connection` for heads and connections that never became one.
+
+use http::StatusCode;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// The request cannot be read in one way only; the text says why.
+    BadRequest(&'static str),
+    MethodNotAllowed,
+    NoRoute,
+    /// The head did not arrive in time.
+    HeaderTimeout,
+    /// The body stopped arriving.
+    BodyTimeout,
+    BodyTooLarge,
+    UriTooLong,
+    HeadersTooLarge,
+    TooManyConnections,
+    TooManyConnectionsPerAddress,
+    /// No endpoint of the pool is ready.
+    NoEndpoint,
+    ConnectFailed,
+    ConnectTimeout,
+    /// The endpoint closed or reset before it had answered.
+    UpstreamClosed,
+    /// The endpoint's answer is not HTTP.
+    UpstreamMalformed,
+    UpstreamTimeout,
+    /// The route's whole-request timeout.
+    RequestTimeout,
+    Internal,
+}
+
+/// Seconds a client is asked to wait after a 503: about the time in which probes notice a recovery.
+const RETRY_AFTER: u32 = 5;
+
+impl Rejection {
+    /// The word in log and metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Rejection::BadRequest(_) => "bad_request",
+            Rejection::MethodNotAllowed => "method_not_allowed",
+            Rejection::NoRoute => "no_route",
+            Rejection::HeaderTimeout => "header_timeout",
+            Rejection::BodyTimeout => "body_timeout",
+            Rejection::BodyTooLarge => "body_too_large",
+            Rejection::UriTooLong => "uri_too_long",
+            Rejection::HeadersTooLarge => "headers_too_large",
+            Rejection::TooManyConnections => "too_many_connections",
+            Rejection::TooManyConnectionsPerAddress => "too_many_connections_per_address",
+            Rejection::NoEndpoint => "no_endpoint",
+            Rejection::ConnectFailed => "connect_failed",
+            Rejection::ConnectTimeout => "connect_timeout",
+            Rejection::UpstreamClosed => "upstream_closed",
+            Rejection::UpstreamMalformed => "upstream_malformed",
+            Rejection::UpstreamTimeout => "upstream_timeout",
+            Rejection::RequestTimeout => "request_timeout",
+            Rejection::Internal => "internal",
+        }
+    }
+
+    pub fn status(self) -> StatusCode {
+        match self {
+            Rejection::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Rejection::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Rejection::NoRoute => StatusCode::NOT_FOUND,
+            Rejection::HeaderTimeout | Rejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Rejection::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Rejection::UriTooLong => StatusCode::URI_TOO_LONG,
+            Rejection::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Rejection::TooManyConnections
+            | Rejection::TooManyConnectionsPerAddress
+            | Rejection::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            Rejection::ConnectFailed | Rejection::UpstreamClosed | Rejection::UpstreamMalformed => {
+                StatusCode::BAD_GATEWAY
+            }
+            Rejection::ConnectTimeout | Rejection::UpstreamTimeout | Rejection::RequestTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            Rejection::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What the client is told, beside the status.
+    pub fn text(self) -> &'static str {
+        match self {
+            Rejection::BadRequest(reason) => reason,
+            Rejection::MethodNotAllowed => "this method is not served here",
+            Rejection::NoRoute => "no route leads from this host and path",
+            Rejection::HeaderTimeout => "the request's head did not arrive in time",
+            Rejection::BodyTimeout => "the request's body did not arrive in time",
+            Rejection::BodyTooLarge => "the request's body is larger than allowed here",
+            Rejection::UriTooLong => "the request target is longer than allowed",
+            Rejection::HeadersTooLarge => "the request's head is larger than allowed",
+            Rejection::TooManyConnections => "too many connections",
+            Rejection::TooManyConnectionsPerAddress => "too many connections from this address",
+            Rejection::NoEndpoint => "no endpoint is ready to serve this request",
+            Rejection::ConnectFailed => "the endpoint could not be reached",
+            Rejection::ConnectTimeout => "the endpoint could not be reached in time",
+            Rejection::UpstreamClosed => "the endpoint closed the connection before it answered",
+            Rejection::UpstreamMalformed => "the endpoint's answer was not understood",
+            Rejection::UpstreamTimeout => "the endpoint did not answer in time",
+            Rejection::RequestTimeout => "the request was not finished in time",
+            Rejection::Internal => "internal error",
+        }
+    }
+
+    /// Seconds for `Retry-After`; only a 503 has one.
+    pub fn retry_after(self) -> Option<u32> {
+        (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER)
+    }
+
+    /// The error body, in the form the client asked for, and its `Content-Type`.
+    pub fn body(self, json: bool, request_id: &str) -> (String, &'static str) {
+        let (status, text) = (self.status(), self.text());
+        if json {
+            let (code, name) = (status.as_u16(), self.name());
+            let body = format!(
+                "{{\"status\":{code},\"reason\":\"{name}\",\"detail\":\"{text}\",\"request_id\":\"{request_id}\"}}\n"
+            );
+            return (body, "application/json");
+        }
+        (
+            format!("{status}: {text}\nrequest id {request_id}\n"),
+            "text/plain; charset=utf-8",
+        )
+    }
+}
+
+/// Whether an `Accept` value asks for JSON rather than text. No `q` arithmetic: a client that names
+/// JSON reads it.
+pub fn accepts_json(accept: Option<&[u8]>) -> bool {
+    accept.is_some_and(|accept| {
+        accept
+            .split(|&byte| byte == b',')
+            .map(|range| range.split(|&byte| byte == b';').next().unwrap_or_default())
+            .any(|range| {
+                let range = range.trim_ascii();
+                range.eq_ignore_ascii_case(b"application/json") || range.ends_with(b"+json")
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Rejection; 18] = [
+        Rejection::BadRequest("why"),
+        Rejection::MethodNotAllowed,
+        Rejection::NoRoute,
+        Rejection::HeaderTimeout,
+        Rejection::BodyTimeout,
+        Rejection::BodyTooLarge,
+        Rejection::UriTooLong,
+        Rejection::HeadersTooLarge,
+        Rejection::TooManyConnections,
+        Rejection::TooManyConnectionsPerAddress,
+        Rejection::NoEndpoint,
+        Rejection::ConnectFailed,
+        Rejection::ConnectTimeout,
+        Rejection::UpstreamClosed,
+        Rejection::UpstreamMalformed,
+        Rejection::UpstreamTimeout,
+        Rejection::RequestTimeout,
+        Rejection::Internal,
+    ];
+
+    #[test]
+    fn every_rejection_has_its_own_name_and_an_error_status() {
+        let names: std::collections::HashSet<_> = ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), ALL.len());
+        for rejection in ALL {
+            let status = rejection.status();
+            assert!(status.is_client_error() || status.is_server_error());
+            assert_eq!(rejection.retry_after().is_some(), status.as_u16() == 503);
+        }
+    }
+
+    #[test]
+    fn the_body_is_valid_in_both_forms() {
+        for rejection in ALL {
+            let (json, kind) = rejection.body(true, "abc");
+            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+            assert_eq!(value["status"], rejection.status().as_u16());
+            assert_eq!(value["reason"], rejection.name());
+            assert_eq!(kind, "application/json");
+            let (text, _) = rejection.body(false, "abc");
+            assert!(text.contains(rejection.text()) && text.contains("request id abc"));
+        }
+    }
+
+    #[test]
+    fn json_goes_to_those_who_name_it() {
+        assert!(accepts_json(Some(b"text/html, Application/JSON;q=0.5")));
+        assert!(accepts_json(Some(b"application/problem+json")));
+        assert!(!accepts_json(Some(b"text/html, */*")));
+        assert!(!accepts_json(None));
+    }
+}

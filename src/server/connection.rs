@@ -1,0 +1,367 @@
+//! One client connection: caps, heads, requests, close.
+//!
+//! This is the `ServerApp` around Pingora's proxy. It counts the connection, waits for a head without
+//! holding memory, gives it a deadline, checks it strictly, hands it to Pingora, and takes the
+//! connection back for the next one. A head that is refused is answered and recorded here, so every
+//! request leaves its line. Wired by `server`.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp, ServerApp};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use pingora_timeout::timeout;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::config::model::Limits;
+use crate::proxy::Proxy;
+use crate::proxy::downstream::{Downstream, LINGER, LINGER_BYTES};
+use crate::proxy::process::Process;
+use crate::proxy::reject::Rejection;
+use crate::server::caps::{Caps, Place};
+use crate::server::head::{self, Body, Boundary, Head};
+use crate::telemetry::access_log::record::{Record, Timers};
+
+/// How long an idle connection may still bring a request when the process has begun to drain.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
+
+pub(super) struct Edge {
+    process: Arc<Process>,
+    proxy: Arc<HttpProxy<Proxy>>,
+    caps: Arc<Caps>,
+}
+
+impl Edge {
+    pub(super) fn new(process: Arc<Process>, proxy: HttpProxy<Proxy>, caps: Arc<Caps>) -> Edge {
+        Edge {
+            process,
+            proxy: Arc::new(proxy),
+            caps,
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        self.process.snapshot.load().config.limits.clone()
+    }
+
+    /// Takes a place under the caps and counts the connection.
+    fn admit(&self, client: SocketAddr) -> Result<Open, Rejection> {
+        let snapshot = self.process.snapshot.load();
+        let place = self.caps.enter(client.ip(), &snapshot.config.limits)?;
+        self.process.metrics.connections_accepted.inc();
+        self.process.metrics.connections.inc();
+        Ok(Open {
+            process: self.process.clone(),
+            _place: place,
+        })
+    }
+
+    /// Serves requests until one side closes.
+    async fn serve(
+        &self,
+        mut downstream: Box<Downstream>,
+        address: SocketAddr,
+        shutdown: &ShutdownWatch,
+    ) {
+        let mut served = 0;
+        let mut idle = IdleTimer::new();
+        loop {
+            let limits = self.limits();
+            let mut incoming = Incoming::new(&mut downstream, &mut idle, &limits);
+            let (length, head) = match incoming.next_head(shutdown.clone()).await {
+                Ok(Some(found)) => found,
+                Ok(None) => return,
+                Err(rejection) => {
+                    let time_taken = incoming
+                        .began
+                        .map_or(Duration::ZERO, |began| began.elapsed());
+                    self.record_refused(downstream.held(), address, rejection, time_taken);
+                    return answer_and_close(&mut downstream, rejection).await;
+                }
+            };
+            served += 1;
+            let is_last = served >= limits.keepalive_requests || self.process.is_draining();
+            let session = lend(downstream, length, &head, &limits, is_last);
+            let reused = self.proxy.process_new_http(session, shutdown).await;
+            match reused.and_then(|reused| Downstream::reclaim(reused.consume().0)) {
+                Some(reclaimed) => downstream = reclaimed,
+                None => return,
+            }
+        }
+    }
+
+    fn record_refused(
+        &self,
+        head: &[u8],
+        client: SocketAddr,
+        rejection: Rejection,
+        time_taken: Duration,
+    ) {
+        let (method, target) = head::request_line(head);
+        self.process.metrics.rejected(rejection.name());
+        self.process.access_log.write(&Record {
+            time: SystemTime::now(),
+            client: Some(client),
+            request_id: "-",
+            method: std::str::from_utf8(method).unwrap_or_default(),
+            host: b"",
+            target,
+            protocol: "HTTP/1.1",
+            status: rejection.status().as_u16(),
+            received: 0,
+            sent: 0,
+            referer: None,
+            user_agent: None,
+            route: "-",
+            pool: "-",
+            timers: Timers {
+                total: time_taken,
+                ..Timers::default()
+            },
+            attempts: &[],
+            termination: rejection.name(),
+            cache: "-",
+            error: Some(rejection.text()),
+        });
+    }
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    async fn process_new(
+        self: &Arc<Self>,
+        stream: Stream,
+        shutdown: &ShutdownWatch,
+    ) -> Option<Stream> {
+        // A connection that is gone already has no address.
+        let address = *stream.get_socket_digest()?.peer_addr()?.as_inet()?;
+        let mut downstream = Box::new(Downstream::new(stream));
+        match self.admit(address) {
+            Ok(_open) => self.serve(downstream, address, shutdown).await,
+            Err(rejection) => {
+                self.process.metrics.rejected(rejection.name());
+                answer_and_close(&mut downstream, rejection).await;
+            }
+        }
+        None
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.http_cleanup().await;
+    }
+}
+
+/// An admitted connection; dropping it takes it out of every count.
+struct Open {
+    process: Arc<Process>,
+    _place: Place,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.process.metrics.connections.dec();
+    }
+}
+
+/// A connection between two requests.
+struct Incoming<'a> {
+    downstream: &'a mut Downstream,
+    idle: &'a mut IdleTimer,
+    limits: &'a Limits,
+    /// When a head that did not arrive whole began; `None`: it arrived whole, or not at all.
+    began: Option<Instant>,
+}
+
+impl<'a> Incoming<'a> {
+    fn new(
+        downstream: &'a mut Downstream,
+        idle: &'a mut IdleTimer,
+        limits: &'a Limits,
+    ) -> Incoming<'a> {
+        Incoming {
+            downstream,
+            idle,
+            limits,
+            began: None,
+        }
+    }
+
+    /// Waits for a whole head and checks it. `None`: there is none to come, and nobody to tell.
+    async fn next_head(
+        &mut self,
+        shutdown: ShutdownWatch,
+    ) -> Result<Option<(usize, Head)>, Rejection> {
+        if skip_empty_lines(self.downstream) && !self.wait_idle(shutdown).await {
+            return Ok(None);
+        }
+        let mut boundary = Boundary::default();
+        // Most heads arrive whole and need no timer.
+        let length = match boundary.find(self.downstream.held(), self.limits)? {
+            Some(length) => Some(length),
+            None => {
+                self.began = Some(Instant::now());
+                timeout(self.limits.header_timeout, self.read_head(boundary))
+                    .await
+                    .map_err(|_| Rejection::HeaderTimeout)??
+            }
+        };
+        let Some(length) = length else {
+            return Ok(None);
+        };
+        let head = head::check(&self.downstream.held()[..length], self.limits)?;
+        Ok(Some((length, head)))
+    }
+
+    /// Waits for the first byte of a head. False: the client closed or was idle for too long. While
+    /// the process drains, a client that keeps its connection busy is not cut off between two
+    /// requests: it gets one more answer, with `Connection: close`.
+    async fn wait_idle(&mut self, mut shutdown: ShutdownWatch) -> bool {
+        self.idle.restart(self.limits.keepalive_timeout);
+        if !*shutdown.borrow() {
+            tokio::select! {
+                biased;
+                arrived = first_byte(self.downstream) => return arrived,
+                () = self.idle.elapsed() => return false,
+                _ = shutdown.changed() => {}
+            }
+        }
+        matches!(
+            timeout(IDLE_GRACE, first_byte(self.downstream)).await,
+            Ok(true)
+        )
+    }
+
+    async fn read_head(&mut self, mut boundary: Boundary) -> Result<Option<usize>, Rejection> {
+        while matches!(self.downstream.fill().await, Ok(1..)) {
+            if let Some(length) = boundary.find(self.downstream.held(), self.limits)? {
+                return Ok(Some(length));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Waits for bytes that begin a request line; false: the client closed.
+async fn first_byte(downstream: &mut Downstream) -> bool {
+    while matches!(downstream.fill().await, Ok(1..)) {
+        if !skip_empty_lines(downstream) {
+            return true;
+        }
+    }
+    false
+}
+
+/// Drops empty lines before a request line (RFC 9112 §2.2); true when nothing is left.
+fn skip_empty_lines(downstream: &mut Downstream) -> bool {
+    let is_blank = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+    let length = downstream.held().iter().take_while(is_blank).count();
+    downstream.skip(length);
+    downstream.held().is_empty()
+}
+
+/// Bounds the idle time between two requests. A busy connection restarts it thousands of times a
+/// second, so restarting only notes the time: the timer itself is set again when it fires too early.
+struct IdleTimer {
+    deadline: Instant,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl IdleTimer {
+    fn new() -> IdleTimer {
+        IdleTimer {
+            deadline: Instant::now(),
+            timer: None,
+        }
+    }
+
+    fn restart(&mut self, timeout: Duration) {
+        self.deadline = Instant::now() + timeout;
+        // A reload may have made the timeout shorter.
+        if let Some(timer) = &mut self.timer
+            && timer.deadline() > self.deadline
+        {
+            timer.as_mut().reset(self.deadline);
+        }
+    }
+
+    async fn elapsed(&mut self) {
+        let deadline = self.deadline;
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        loop {
+            timer.as_mut().await;
+            if timer.deadline() >= deadline {
+                return;
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+/// Lends the connection to Pingora for one request.
+fn lend(
+    mut downstream: Box<Downstream>,
+    length: usize,
+    head: &Head,
+    limits: &Limits,
+    is_last: bool,
+) -> ServerSession {
+    let body_bytes = match head.body {
+        Body::None => 0,
+        Body::Length(bytes) => bytes,
+        Body::Chunked => u64::MAX,
+    };
+    let bytes = downstream.begin_request(length, body_bytes, head.underscores);
+    let mut session = ServerSession::new_http1(downstream);
+    session.set_pipelined_prefix(bytes);
+    session.set_keepalive_reuses_remaining(Some(u32::from(!is_last)));
+    session.set_read_timeout(Some(limits.body_timeout));
+    session.set_write_timeout(Some(limits.send_timeout));
+    session.set_total_drain_timeout(Some(limits.body_timeout));
+    session
+}
+
+/// Says why and closes so that the client can read it.
+async fn answer_and_close(downstream: &mut Downstream, rejection: Rejection) {
+    let answer = timeout(LINGER, async {
+        downstream.write_all(&response_bytes(rejection)).await?;
+        downstream.flush().await?;
+        downstream.shutdown().await?;
+        let mut rest = LINGER_BYTES;
+        while rest > 0 {
+            match downstream.fill().await? {
+                0 => break,
+                read => rest = rest.saturating_sub(read),
+            }
+            let read = downstream.held().len();
+            downstream.skip(read);
+        }
+        std::io::Result::Ok(())
+    });
+    // Either way the connection is closed next.
+    let _ = answer.await;
+}
+
+/// A whole response, for a client whose request was not read: it gets text, and no request id.
+fn response_bytes(rejection: Rejection) -> Vec<u8> {
+    let status = rejection.status();
+    let body = format!("{status}: {}\n", rejection.text());
+    let retry_after = rejection
+        .retry_after()
+        .map(|seconds| format!("Retry-After: {seconds}\r\n"))
+        .unwrap_or_default();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+         Cache-Control: no-store\r\n{retry_after}Connection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}

@@ -1,0 +1,123 @@
+//! Handing the listeners to a new process, so that an upgrade loses no connection.
+//!
+//! The sockets travel over Pingora's upgrade socket. Unlike Pingora's own upgrade, this one can fail:
+//! the old process sends only when a new one waits, and leaves only when the new one has said, over a
+//! second socket, that it serves. Until then the old one goes on. `server::signals` calls the old
+//! side on SIGQUIT; `server` the new side once it serves.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use log::{error, info};
+use pingora_core::server::ListenFds;
+use thiserror::Error;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
+
+/// How long the new process may take from getting the listeners to serving.
+const SERVING_TIMEOUT: Duration = Duration::from_secs(20);
+
+pub(super) struct Handover {
+    pub(super) socket: Option<PathBuf>,
+    /// Pingora's table of listening sockets, known once the services have started.
+    pub(super) listeners: Arc<OnceLock<ListenFds>>,
+}
+
+#[derive(Debug, Error)]
+enum HandoverError {
+    #[error("server.upgrade_socket is not set")]
+    NoSocket,
+    #[error("no new process waits on {0}")]
+    NobodyWaits(String),
+    #[error("the listeners could not be sent: {0}")]
+    Send(String),
+    #[error("the new process did not say within {}s that it serves", SERVING_TIMEOUT.as_secs())]
+    NotServing,
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Handover {
+    /// True when a new process serves; false: nothing has changed, go on.
+    pub(super) async fn hand_over(&self) -> bool {
+        match self.try_hand_over().await {
+            Ok(pid) => {
+                info!("SIGQUIT: process {pid} serves now; draining");
+                true
+            }
+            Err(error) => {
+                error!("SIGQUIT: no hand-over, still serving: {error}");
+                false
+            }
+        }
+    }
+
+    async fn try_hand_over(&self) -> Result<String, HandoverError> {
+        let socket = self.socket.as_deref().ok_or(HandoverError::NoSocket)?;
+        let path = socket.display().to_string();
+        if !is_listening(&path) {
+            return Err(HandoverError::NobodyWaits(path));
+        }
+        let listeners = self
+            .listeners
+            .get()
+            .ok_or(HandoverError::NotServing)?
+            .clone();
+        let confirmations = bind_fresh(&confirmation_socket(socket))?;
+        let sending = tokio::task::spawn_blocking(move || {
+            let listeners = listeners.lock();
+            listeners.send_to_sock(path.as_str())
+        });
+        let sent = sending
+            .await
+            .map_err(|error| HandoverError::Send(error.to_string()))?;
+        sent.map_err(|error| HandoverError::Send(error.to_string()))?;
+        let serving = timeout(SERVING_TIMEOUT, read_confirmation(&confirmations)).await;
+        let _ = std::fs::remove_file(confirmation_socket(socket));
+        Ok(serving.map_err(|_| HandoverError::NotServing)??)
+    }
+}
+
+/// The new side: tells the old process that this one serves.
+pub(super) async fn confirm(socket: &Path) -> io::Result<()> {
+    let mut stream = UnixStream::connect(confirmation_socket(socket)).await?;
+    stream
+        .write_all(std::process::id().to_string().as_bytes())
+        .await?;
+    stream.shutdown().await
+}
+
+/// Whether some process listens on the Unix socket `path`. Connecting would disturb the receiver, so
+/// this looks into the kernel's table, where flag 0x10000 marks a listening socket.
+pub fn is_listening(path: &str) -> bool {
+    let table = std::fs::read_to_string("/proc/self/net/unix").unwrap_or_default();
+    table.lines().any(|line| {
+        let mut fields = line.split_whitespace();
+        fields.nth(3) == Some("00010000") && fields.nth(3) == Some(path)
+    })
+}
+
+fn confirmation_socket(socket: &Path) -> PathBuf {
+    let mut path = socket.as_os_str().to_owned();
+    path.push(".serving");
+    path.into()
+}
+
+fn bind_fresh(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    UnixListener::bind(path)
+}
+
+async fn read_confirmation(listener: &UnixListener) -> io::Result<String> {
+    let (stream, _) = listener.accept().await?;
+    let mut pid = String::new();
+    // A pid has at most ten digits.
+    stream.take(16).read_to_string(&mut pid).await?;
+    Ok(pid)
+}

@@ -1,0 +1,75 @@
+//! The background work of the snapshot in force: resolving names and probing endpoints.
+//!
+//! Loops belong to a snapshot; when a reload publishes the next one they are dropped and started
+//! anew, while what they learned stays with the endpoints. Runs as one Pingora background service.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::services::background::BackgroundService;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::health::{self, probe::Prober};
+use crate::proxy::process::Process;
+use crate::snapshot::Snapshot;
+use crate::upstream::discovery::Discovery;
+
+pub(super) struct Upkeep {
+    process: Arc<Process>,
+    published: watch::Receiver<u64>,
+    prober: Arc<Prober>,
+}
+
+impl Upkeep {
+    pub(super) fn new(process: Arc<Process>, published: watch::Receiver<u64>) -> Upkeep {
+        Upkeep {
+            process,
+            published,
+            prober: Prober::new(),
+        }
+    }
+
+    fn spawn_loops(&self) -> JoinSet<()> {
+        let snapshot = self.process.snapshot.load_full();
+        let mut loops = JoinSet::new();
+        for pool in &snapshot.pools {
+            let discovery = Discovery::new(pool.clone(), &snapshot.config.resolvers);
+            loops.spawn(discovery.run());
+            loops.spawn(health::active::run(pool.clone(), self.prober.clone()));
+        }
+        loops
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Upkeep {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        let mut published = self.published.clone();
+        loop {
+            let mut loops = self.spawn_loops();
+            tokio::select! {
+                changed = published.changed() => if changed.is_err() {
+                    return;
+                },
+                // While the process drains, its requests still need endpoints that are looked after.
+                _ = shutdown.changed() => return std::future::pending().await,
+            }
+            // Two generations of loops must not both set the states of the same endpoints.
+            loops.shutdown().await;
+        }
+    }
+}
+
+/// Resolves the named endpoints of a snapshot before it is published, all at once.
+pub(super) async fn resolve_names(snapshot: &Snapshot) {
+    let mut lookups = JoinSet::new();
+    for pool in &snapshot.pools {
+        let discovery = Discovery::new(pool.clone(), &snapshot.config.resolvers);
+        if !pool.targets().names().is_empty() {
+            lookups.spawn(async move { discovery.update().await });
+        }
+    }
+    lookups.join_all().await;
+}
