@@ -190,7 +190,7 @@ impl Fields {
     fn add(&mut self, line: &[u8]) -> Result<(), Rejection> {
         self.count += 1;
         let colon = memchr(b':', line).ok_or(Rejection::BadRequest("header without a colon"))?;
-        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        let (name, value) = (&line[..colon], &line[colon + 1..]);
         // Catches obs-fold and a space before the colon as well.
         if name.is_empty() || !name.iter().all(|&byte| is_token(byte)) {
             return Err(Rejection::BadRequest("malformed header name"));
@@ -201,6 +201,8 @@ impl Fields {
         {
             return Err(Rejection::BadRequest("control character in a header"));
         }
+        // Only now: what it takes off includes CR and FF, which are no white space here.
+        let value = value.trim_ascii();
         self.underscores |= memchr(b'_', name).is_some();
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => self.add_host(value),
