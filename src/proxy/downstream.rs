@@ -54,9 +54,14 @@ pub enum Body {
 enum Left {
     Bytes(u64),
     /// The first `followed` held bytes belong to it.
-    Chunked { chunks: Chunks, followed: usize },
+    Chunked {
+        chunks: Chunks,
+        followed: usize,
+    },
     /// The chunks were malformed; so many bytes have been dropped since.
-    Refused { dropped: usize },
+    Refused {
+        dropped: usize,
+    },
 }
 
 #[derive(Debug)]
@@ -315,7 +320,10 @@ impl AsyncRead for Downstream {
         this.check_deadline(cx)?;
         match &this.left {
             _ if this.is_tunnel() => {}
-            Left::Chunked { chunks, followed: 0 } if !chunks.is_over() => {
+            Left::Chunked {
+                chunks,
+                followed: 0,
+            } if !chunks.is_over() => {
                 ready!(this.poll_follow(cx))?;
             }
             Left::Refused { .. } => return this.poll_drop_rest(cx),

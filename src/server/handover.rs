@@ -89,12 +89,16 @@ pub(super) struct Confirmation(UnixStream);
 
 impl Confirmation {
     pub(super) async fn begin(socket: &Path) -> io::Result<Confirmation> {
-        UnixStream::connect(confirmation_socket(socket)).await.map(Confirmation)
+        UnixStream::connect(confirmation_socket(socket))
+            .await
+            .map(Confirmation)
     }
 
     /// Tells the old process that this one serves.
     pub(super) async fn serving(mut self) -> io::Result<()> {
-        self.0.write_all(std::process::id().to_string().as_bytes()).await?;
+        self.0
+            .write_all(std::process::id().to_string().as_bytes())
+            .await?;
         self.0.shutdown().await
     }
 }
