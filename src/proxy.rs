@@ -31,6 +31,7 @@ pub mod process;
 mod record;
 pub mod reject;
 mod respond;
+mod upgrade;
 
 pub struct Proxy {
     process: Arc<Process>,

@@ -18,6 +18,7 @@ use crate::proxy::ctx::{Counted, RequestCtx};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
 use crate::proxy::reject::Rejection;
+use crate::proxy::upgrade;
 
 /// The next endpoint to try, with every timeout set.
 pub(super) fn next_peer(
@@ -37,6 +38,9 @@ pub(super) fn next_peer(
     let address = member.endpoint.address();
     let mut peer = pool.peers().peer(address, member.host.as_deref());
     limit_timeouts(&mut peer, session, ctx, pool.config());
+    if session.is_upgrade_req() {
+        upgrade::read_late(&mut peer);
+    }
     Ok(Box::new(peer))
 }
 

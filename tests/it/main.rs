@@ -5,4 +5,9 @@
 
 pub mod support;
 
+mod bad_backends;
+mod forwarding;
+mod retries;
 mod support_works;
+mod upstream_tls;
+mod websocket;
