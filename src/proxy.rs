@@ -173,7 +173,9 @@ impl ProxyHttp for Proxy {
                 self.process.metrics.rejected(rejection.name());
                 respond::reject(session, rejection, ctx.request_id()).await
             }
-            Ending::ClientClosed | Ending::ClientStalled => respond::nothing(),
+            Ending::ClientClosed | Ending::ClientStalled | Ending::TunnelTimeout => {
+                respond::nothing()
+            }
         }
     }
 

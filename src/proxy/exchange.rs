@@ -108,19 +108,22 @@ fn remove_underscored(request: &mut RequestHeader) {
 
 /// The endpoint answered: its attempt has succeeded, whatever the status.
 pub(super) fn note_response(
-    session: &Session,
+    session: &mut Session,
     response: &ResponseHeader,
     ctx: &mut RequestCtx,
     tunnels: &IntGauge,
 ) {
     ctx.first_byte.get_or_insert_with(|| ctx.started.elapsed());
-    if response.status == StatusCode::SWITCHING_PROTOCOLS {
+    let switched = response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req();
+    if switched {
         ctx.tunnel = Some(Counted::new(tunnels));
         if let Some(downstream) = Downstream::of(session.stream()) {
             downstream.open_tunnel();
         }
+        // What a client sends now is no request body; `tunnel_timeout` is for both sides.
+        session.as_downstream_mut().set_read_timeout(None);
     }
-    if response.status == StatusCode::SWITCHING_PROTOCOLS || !response.status.is_informational() {
+    if switched || !response.status.is_informational() {
         ctx.attempts.succeeded();
     }
 }
@@ -160,7 +163,7 @@ pub(super) fn note_failure(
     ctx: &mut RequestCtx,
     error: &mut Error,
 ) -> Option<Outcome> {
-    let ours = ctx.ending.is_some() || is_overdue(session);
+    let ours = ctx.ending.is_some() || ctx.tunnel.is_some() || is_overdue(session);
     if ours || error.esource() != &ErrorSource::Upstream {
         error.set_retry(false);
         return None;
@@ -199,7 +202,10 @@ pub(super) fn ending(session: &Session, error: &Error, ctx: &RequestCtx) -> Endi
         return Ending::Rejected(ctx.overdue);
     }
     if error.esource() == &ErrorSource::Upstream {
-        return Ending::Rejected(Outcome::of(error).rejection());
+        return match Outcome::of(error) {
+            Outcome::Timeout if ctx.tunnel.is_some() => Ending::TunnelTimeout,
+            outcome => Ending::Rejected(outcome.rejection()),
+        };
     }
     failure::ending(error)
 }

@@ -92,6 +92,8 @@ pub enum Ending {
     ClientClosed,
     /// The client stopped reading.
     ClientStalled,
+    /// Neither side of a tunnel sent anything for its pool's `tunnel_timeout`.
+    TunnelTimeout,
 }
 
 /// Reads an error that is not the upstream's.

@@ -74,6 +74,7 @@ fn termination(ctx: &RequestCtx) -> &'static str {
         Some(Ending::Rejected(rejection)) => rejection.name(),
         Some(Ending::ClientClosed) => "client_closed",
         Some(Ending::ClientStalled) => "client_stalled",
+        Some(Ending::TunnelTimeout) => "tunnel_timeout",
     }
 }
 

@@ -1,7 +1,7 @@
 //! Responses of our own: redirects, fixed answers and rejections.
 
 use bytes::Bytes;
-use http::{HeaderValue, header};
+use http::{HeaderValue, StatusCode, header};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, Session};
@@ -78,10 +78,7 @@ pub(super) async fn reject(
     rejection: Rejection,
     request_id: &str,
 ) -> FailToProxy {
-    if session
-        .response_written()
-        .is_some_and(|head| !head.status.is_informational())
-    {
+    if session.response_written().is_some_and(is_last_head) {
         return nothing();
     }
     // Where an endpoint was involved or a body may be unread, Pingora closes; the client is told.
@@ -105,6 +102,11 @@ pub(super) async fn reject(
         error_code: rejection.status().as_u16(),
         can_reuse_downstream: can_reuse_downstream && sent.is_ok(),
     }
+}
+
+/// After a 101 no other head can follow either: what comes is the tunnel's.
+fn is_last_head(head: &ResponseHeader) -> bool {
+    head.status == StatusCode::SWITCHING_PROTOCOLS || !head.status.is_informational()
 }
 
 /// Reads some of the body that is refused, so that closing does not reset the connection and take
