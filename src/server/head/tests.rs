@@ -123,7 +123,10 @@ fn malformed_lines_are_refused() {
     assert_eq!(with("X-A: a\0b"), "control character in a header");
     assert_eq!(with("X-A: a\rb"), "control character in a header");
     for value in ["\r a", "a\r", "\x0ca", "a\x0c"] {
-        assert_eq!(with(&format!("X-A:{value}")), "control character in a header");
+        assert_eq!(
+            with(&format!("X-A:{value}")),
+            "control character in a header"
+        );
     }
     assert_eq!(with("X-A: 1\nX-B: 2"), "bare LF");
     assert_eq!(refused("GET / HTTP/1.1\nHost: a\n\n"), "bare LF");
