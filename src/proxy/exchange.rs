@@ -154,15 +154,17 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
     for name in ["keep-alive", "proxy-connection", "te", "upgrade"] {
         response.remove_header(name);
     }
-    let Some(connection) = response.remove_header(&header::CONNECTION) else {
-        return;
-    };
-    let nominated = connection.as_bytes().split(|&byte| byte == b',');
-    for name in nominated.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
+    let connection = response.headers.get_all(header::CONNECTION);
+    let nominated: Vec<_> = connection
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         // Not even an endpoint may take the framing away.
-        if name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING {
-            response.remove_header(&name);
-        }
+        .filter(|name| name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING)
+        .collect();
+    response.remove_header(&header::CONNECTION);
+    for name in nominated {
+        response.remove_header(&name);
     }
 }
 
