@@ -135,7 +135,7 @@ async fn a_query_is_kept_byte_for_byte() {
     for query in [
         "?",
         "?a=%2e%2E/../b//c&d=%zz&e",
-        "?q=[]{}|^`\\\"<>&r=/./&s=%2f?t",
+        "?q=[]{}|^`\\&r=/./&s=%2f?t",
         "?a=b;c=d+e%20f&%00",
     ] {
         for path in ["/a", "/x/../a"] {
@@ -182,7 +182,7 @@ async fn a_path_is_forwarded_as_it_was_matched() {
     ] {
         assert_eq!(weir.client().get(path).await.status, 403, "{path}");
     }
-    for path in ["/../a", "/a/%2e%2e/../b", "/%00", "/%zz", "/a#b"] {
+    for path in ["/../a", "/a/%2e%2e/../b", "/%00", "/%zz"] {
         assert_eq!(weir.client().get(path).await.status, 400, "{path}");
     }
     assert_eq!(origin.hits(), 8);
@@ -207,34 +207,44 @@ async fn header_names_with_an_underscore_are_dropped() {
 }
 
 #[tokio::test]
+async fn targets_with_a_fragment_or_raw_brackets_are_refused_and_recorded() {
+    let origin = Origin::serving("a");
+    let weir = in_front_of(&origin).await;
+    let targets = ["/a#b", "/a?b#c", "/<a>", "/a?b=<c>", "/a?b=\"c\"", "/`"];
+    for target in targets {
+        assert_eq!(weir.client().get(target).await.status, 400, "{target}");
+    }
+    for (line, target) in weir.logged(targets.len()).await.iter().zip(targets) {
+        assert_eq!(line["termination"], "bad_request", "{line}");
+        assert_eq!(line["target"], target, "{line}");
+    }
+    assert_eq!(origin.hits(), 0);
+}
+
+#[tokio::test]
 async fn pipelined_requests_are_answered_in_order() {
     let gate = Gate::new();
     let held = gate.clone();
     let origin = Origin::start(move |request| {
         let reply = Reply::ok(format!("{} {}", request.target, request.text()));
-        if request.target == "/1" {
-            reply.after(&held)
-        } else {
-            reply
+        match request.target.as_str() {
+            "/1" => reply.after(&held),
+            _ => reply,
         }
     });
     let weir = in_front_of(&origin).await;
     let mut connection = weir.client().connect().await;
     let first = connection.request("GET", "/1").bytes();
     let second = connection.request("POST", "/2").body("sized").bytes();
-    let third = connection
-        .request("POST", "/3")
-        .chunked(["chun", "ked"])
-        .bytes();
+    let third = connection.request("PUT", "/3").body("").bytes();
     let fourth = connection.request("GET", "/4").bytes();
 
-    connection
-        .write([first, second, third, fourth].concat())
-        .await;
+    let all = [first, second, third, fourth].concat();
+    connection.write(all).await;
     eventually("the first is held", async || gate.waiting() == 1).await;
     gate.open();
 
-    for body in ["/1 ", "/2 sized", "/3 chunked", "/4 "] {
+    for body in ["/1 ", "/2 sized", "/3 ", "/4 "] {
         assert_eq!(connection.response().await.unwrap().text(), body);
     }
     let targets: Vec<_> = origin.requests().into_iter().map(|r| r.target).collect();
