@@ -132,11 +132,11 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        exchange::prepare_response(response, ctx);
+        exchange::prepare_response(session, response, ctx);
         Ok(())
     }
 

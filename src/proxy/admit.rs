@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use pingora_proxy::Session;
 
 use crate::config::model::{Action, PathPattern, Redirect};
@@ -26,6 +26,9 @@ pub(super) enum Next {
 
 pub(super) fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Result<Next, Rejection> {
     identify(session, ctx);
+    if session.req_header().version == Version::HTTP_10 {
+        forgo_interim_responses(session);
+    }
     normalise_target(session, ctx)?;
     find_route(session, ctx)?;
     set_deadline(session, ctx);
@@ -65,6 +68,12 @@ fn identify(session: &Session, ctx: &mut RequestCtx) {
     let client = client::identify(*peer, Scheme::Http, headers, trusted);
     ctx.request_id = Some(request_id::choose(&client, headers));
     ctx.client = Some(client);
+}
+
+/// A client of HTTP/1.0 knows none, so it cannot wait for one either (RFC 9110 §10.1.1, §15.2).
+fn forgo_interim_responses(session: &mut Session) {
+    session.as_downstream_mut().set_ignore_info_resp(true);
+    session.req_header_mut().remove_header(&header::EXPECT);
 }
 
 /// Rewrites the target to its one normal origin-form.

@@ -2,7 +2,8 @@
 //!
 //! Invariants: Pingora never reads a byte beyond the request it was given (what a client sends early
 //! is held back for the next head, so pipelining works and no request skips the strict head check);
-//! while a request runs, the client's close is noticed; an idle connection holds no read buffer; once
+//! while a request runs, the client's close is noticed, and no part of a response waits for the next;
+//! an idle connection holds no read buffer; once
 //! a request's deadline has passed, every read and write fails. `server::connection` makes it and
 //! feeds heads from it; `proxy` reaches it through the session to set a deadline or open a tunnel.
 
@@ -70,6 +71,8 @@ pub struct Downstream {
     /// Read from the socket, not yet handed out.
     held: BytesMut,
     left: Left,
+    /// Some of the response may still wait in the stream's buffer.
+    unflushed: bool,
     /// The running request's head has a field name with an underscore.
     pub underscores: bool,
     /// Set through a shared reference, while Pingora owns the session.
@@ -86,6 +89,7 @@ impl Downstream {
             stream,
             held: BytesMut::new(),
             left: Left::Bytes(0),
+            unflushed: false,
             underscores: false,
             tunnel: AtomicBool::new(false),
             deadline: AtomicU64::new(NEVER),
@@ -285,6 +289,15 @@ impl Downstream {
         }
     }
 
+    /// Pingora flushes a response of known length at its end only, and the endpoint may pause within
+    /// it: whoever waits for the client has nothing to write, so what was written goes out. A failure
+    /// shows in the next write.
+    fn flush_before_waiting(&mut self, cx: &mut Context<'_>) {
+        if self.unflushed && Pin::new(&mut self.stream).poll_flush(cx).is_ready() {
+            self.unflushed = false;
+        }
+    }
+
     fn check_deadline(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         let at = self.deadline.load(Ordering::Acquire);
         if at == NEVER {
@@ -318,6 +331,7 @@ impl AsyncRead for Downstream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.check_deadline(cx)?;
+        this.flush_before_waiting(cx);
         match &this.left {
             _ if this.is_tunnel() => {}
             Left::Chunked {
@@ -347,6 +361,7 @@ impl AsyncWrite for Downstream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.unflushed = true;
         let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
         if written.is_pending() {
             // A deadline must end a stalled write, but the error response that tells of it is
@@ -359,7 +374,8 @@ impl AsyncWrite for Downstream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let flushed = Pin::new(&mut this.stream).poll_flush(cx);
-        if flushed.is_pending() {
+        this.unflushed = flushed.is_pending();
+        if this.unflushed {
             this.check_deadline(cx)?;
         }
         flushed
@@ -375,6 +391,7 @@ impl AsyncWrite for Downstream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.unflushed = true;
         let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
         if written.is_pending() {
             this.check_deadline(cx)?;

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderName, StatusCode, header};
+use http::{HeaderName, StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -129,9 +129,19 @@ pub(super) fn note_response(
 }
 
 /// Edits the head that goes to the client.
-pub(super) fn prepare_response(response: &mut ResponseHeader, ctx: &RequestCtx) {
+pub(super) fn prepare_response(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &RequestCtx,
+) {
     if response.status != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(response);
+    }
+    if session.req_header().version == Version::HTTP_10
+        && response.remove_header(&header::TRANSFER_ENCODING).is_some()
+    {
+        // Its client reads no chunks: the body ends with the connection.
+        session.set_keepalive(None);
     }
     if let Some(route) = ctx.route() {
         headers::apply(&route.config.response_headers, response);
@@ -144,15 +154,17 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
     for name in ["keep-alive", "proxy-connection", "te", "upgrade"] {
         response.remove_header(name);
     }
-    let Some(connection) = response.remove_header(&header::CONNECTION) else {
-        return;
-    };
-    let nominated = connection.as_bytes().split(|&byte| byte == b',');
-    for name in nominated.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()) {
+    let connection = response.headers.get_all(header::CONNECTION);
+    let nominated: Vec<_> = connection
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         // Not even an endpoint may take the framing away.
-        if name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING {
-            response.remove_header(&name);
-        }
+        .filter(|name| name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING)
+        .collect();
+    response.remove_header(&header::CONNECTION);
+    for name in nominated {
+        response.remove_header(&name);
     }
 }
 

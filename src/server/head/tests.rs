@@ -58,6 +58,15 @@ fn other_target_forms_pass() {
 }
 
 #[test]
+fn targets_that_pingora_would_refuse_or_cut_short_are_refused_here() {
+    let with = |target: &str| refused(&format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n"));
+    for target in ["/a#b", "/?a#b", "/<a>", "/?<a>", "/`", "/?\"", "http://a/`"] {
+        assert_eq!(with(target), "malformed request target", "{target}");
+    }
+    passes("GET /\"{a}|^[\\]?`{b}|^[\\]' HTTP/1.1\r\nHost: a\r\n\r\n");
+}
+
+#[test]
 fn underscores_are_noticed() {
     assert!(passes("GET / HTTP/1.1\r\nHost: a\r\nX_Real: 1\r\n\r\n").underscores);
     assert!(!passes("GET / HTTP/1.1\r\nHost: a\r\nX-Real: _\r\n\r\n").underscores);
