@@ -5,4 +5,6 @@
 
 pub mod support;
 
+mod headers;
+mod routing;
 mod support_works;
