@@ -116,7 +116,7 @@ impl Edge {
             protocol: "HTTP/1.1",
             status: rejection.status().as_u16(),
             received: 0,
-            sent: 0,
+            sent: response_body(rejection).len() as u64,
             referer: None,
             user_agent: None,
             route: "-",
@@ -353,7 +353,7 @@ async fn answer_and_close(downstream: &mut Downstream, rejection: Rejection) {
 /// A whole response, for a client whose request was not read: it gets text, and no request id.
 fn response_bytes(rejection: Rejection) -> Vec<u8> {
     let status = rejection.status();
-    let body = format!("{status}: {}\n", rejection.text());
+    let body = response_body(rejection);
     let retry_after = rejection
         .retry_after()
         .map(|seconds| format!("Retry-After: {seconds}\r\n"))
@@ -364,4 +364,8 @@ fn response_bytes(rejection: Rejection) -> Vec<u8> {
         body.len()
     )
     .into_bytes()
+}
+
+fn response_body(rejection: Rejection) -> String {
+    format!("{}: {}\n", rejection.status(), rejection.text())
 }
