@@ -6,5 +6,6 @@
 pub mod support;
 
 mod headers;
+mod records;
 mod routing;
 mod support_works;
