@@ -5,7 +5,10 @@
 
 pub mod support;
 
+mod balancing;
+mod discovery;
 mod headers;
+mod health;
 mod records;
 mod routing;
 mod support_works;
