@@ -6,8 +6,14 @@
 pub mod support;
 
 mod bad_backends;
+mod balancing;
+mod discovery;
 mod forwarding;
+mod headers;
+mod health;
+mod records;
 mod retries;
+mod routing;
 mod support_works;
 mod upstream_tls;
 mod websocket;
