@@ -5,15 +5,9 @@
 
 pub mod support;
 
-mod bad_backends;
-mod balancing;
-mod discovery;
-mod forwarding;
-mod headers;
-mod health;
-mod records;
-mod retries;
-mod routing;
+mod command_line;
+mod heads;
+mod lifecycle;
+mod limits;
 mod support_works;
-mod upstream_tls;
-mod websocket;
+mod upgrades;
