@@ -16,7 +16,11 @@ const ROUTES: &str = "
 async fn check_counts_what_a_valid_file_has() {
     let end = weir(ROUTES).with("origin", "127.0.0.1:8").check().await;
     assert!(end.success(), "{end:?}");
-    assert!(end.stdout.ends_with("weir.yaml: valid: 1 listener, 2 routes, 1 pool, 2 endpoints\n"), "{end:?}");
+    assert!(
+        end.stdout
+            .ends_with("weir.yaml: valid: 1 listener, 2 routes, 1 pool, 2 endpoints\n"),
+        "{end:?}"
+    );
     assert_eq!(end.stderr, "");
 }
 
@@ -27,11 +31,15 @@ async fn check_prints_every_problem_with_its_place_and_line() {
     assert_eq!((end.code, end.stdout.as_str()), (Some(78), ""), "{end:?}");
     for said in [
         "weir.yaml:1:21: listeners[0].bind: ",
-        "weir.yaml:2:47: pools.web.balanse: unknown key (did you mean \"balance\"?)",
+        "weir.yaml:2:43: pools.web.balanse: unknown key (did you mean \"balance\"?)",
         "weir.yaml:3:18: routes[0].pool: ",
         "3 | routes: [{ pool: wep }]",
     ] {
-        assert!(end.stderr.contains(said), "{said:?} is not in\n{}", end.stderr);
+        assert!(
+            end.stderr.contains(said),
+            "{said:?} is not in\n{}",
+            end.stderr
+        );
     }
 }
 
@@ -44,9 +52,19 @@ async fn a_wrong_or_missing_file_is_refused_by_every_command_with_its_name() {
         assert!(end.stderr.contains("weir.yaml"), "{command}: {end:?}");
 
         let end = Program::run(&[command, "-c", "/no/such/weir.yaml"]).await;
-        assert_eq!((end.code, end.stdout.as_str()), (Some(78), ""), "{command}: {end:?}");
-        assert!(end.stderr.contains("/no/such/weir.yaml"), "{command}: {end:?}");
-        assert!(end.stderr.contains("No such file or directory"), "{command}: {end:?}");
+        assert_eq!(
+            (end.code, end.stdout.as_str()),
+            (Some(78), ""),
+            "{command}: {end:?}"
+        );
+        assert!(
+            end.stderr.contains("/no/such/weir.yaml"),
+            "{command}: {end:?}"
+        );
+        assert!(
+            end.stderr.contains("No such file or directory"),
+            "{command}: {end:?}"
+        );
     }
 }
 
@@ -76,7 +94,10 @@ async fn every_example_configuration_is_valid_but_for_files_that_are_not_here() 
         let others: Vec<_> = problems
             .filter(|line| !line.contains("no such file or directory"))
             .collect();
-        assert!(end.code == Some(78) && others.is_empty(), "{path}: {others:#?}\n{end:?}");
+        assert!(
+            end.code == Some(78) && others.is_empty(),
+            "{path}: {others:#?}\n{end:?}"
+        );
     }
     assert!(seen >= 5, "{seen} files in conf/");
 }
@@ -92,7 +113,10 @@ async fn run_is_what_weir_does_when_it_is_given_nothing_but_a_file() {
 
     let again = Program::start(&["-c", &weir.path("weir.yaml").display().to_string()]);
     eventually("it serves again", async || {
-        weir.client().try_get("/x").await.is_ok_and(|response| response.status == 200)
+        weir.client()
+            .try_get("/x")
+            .await
+            .is_ok_and(|response| response.status == 200)
     })
     .await;
     again.signal(Signal::SIGTERM);
@@ -104,8 +128,14 @@ async fn an_address_in_use_stops_a_start_with_its_name() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for (listeners, admin) in [
-        (format!("[{{ bind: $listen }}, {{ bind: {address} }}]"), "{ bind: $admin }".to_owned()),
-        ("[{ bind: $listen }]".to_owned(), format!("{{ bind: {address} }}")),
+        (
+            format!("[{{ bind: $listen }}, {{ bind: {address} }}]"),
+            "{ bind: $admin }".to_owned(),
+        ),
+        (
+            "[{ bind: $listen }]".to_owned(),
+            format!("{{ bind: {address} }}"),
+        ),
     ] {
         let yaml = format!("{ROUTES}    listeners: {listeners}\n    admin: {admin}");
         let end = weir(&yaml).with("origin", "127.0.0.1:8").refused().await;
@@ -123,7 +153,10 @@ async fn a_running_weir_is_not_disturbed_by_a_second_start() {
     let end = weir.command(&["run"]).await;
     assert_eq!(end.code, Some(1), "{end:?}");
     assert!(end.stderr.contains("cannot listen on"), "{end:?}");
-    assert_eq!(std::fs::read_to_string(weir.path("weir.pid")).unwrap(), pid_file);
+    assert_eq!(
+        std::fs::read_to_string(weir.path("weir.pid")).unwrap(),
+        pid_file
+    );
     assert_eq!(weir.client().get("/x").await.status, 200);
 }
 
@@ -132,16 +165,25 @@ async fn an_access_log_without_a_directory_is_a_problem_of_the_file() {
     let yaml = format!("{ROUTES}    log: {{ access: {{ path: $dir/missing/access.log }} }}");
     let end = weir(&yaml).with("origin", "127.0.0.1:8").refused().await;
     assert_eq!(end.code, Some(78), "{end:?}");
-    assert!(end.stderr.contains("log.access.path: cannot use directory"), "{end:?}");
+    assert!(
+        end.stderr.contains("log.access.path: cannot use directory"),
+        "{end:?}"
+    );
 }
 
 #[tokio::test]
 async fn help_and_version_are_there_and_nonsense_is_refused() {
     let version = Program::run(&["--version"]).await;
-    assert_eq!(version.stdout, format!("weir {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!(
+        version.stdout,
+        format!("weir {}\n", env!("CARGO_PKG_VERSION"))
+    );
     let help = Program::run(&["--help"]).await;
     for command in ["run", "check", "upgrade", "status", "demo", "backend"] {
-        assert!(help.stdout.contains(&format!("\n  {command} ")), "{command}");
+        assert!(
+            help.stdout.contains(&format!("\n  {command} ")),
+            "{command}"
+        );
     }
     for nonsense in [&["serve"][..], &["run", "--fast"], &[]] {
         let end = Program::run(nonsense).await;
@@ -155,10 +197,12 @@ async fn help_and_version_are_there_and_nonsense_is_refused() {
 #[tokio::test]
 async fn status_shows_pools_and_endpoints_and_tells_by_its_exit_code() {
     let origin = Origin::serving("ok");
-    let weir = weir("
+    let weir = weir(
+        "
         pools: { web: { balance: round_robin, endpoints: [$origin] } }
         routes: [{ pool: web }]
-    ")
+    ",
+    )
     .with("origin", &origin)
     .start()
     .await;
@@ -166,7 +210,11 @@ async fn status_shows_pools_and_endpoints_and_tells_by_its_exit_code() {
     let end = weir.command(&["status"]).await;
     assert!(end.success(), "{end:?}");
     for said in ["web", "round_robin", "healthy", &origin.to_string()] {
-        assert!(end.stdout.contains(said), "{said} is not in\n{}", end.stdout);
+        assert!(
+            end.stdout.contains(said),
+            "{said} is not in\n{}",
+            end.stdout
+        );
     }
     let end = weir.command(&["status", "--json"]).await;
     let status: serde_json::Value = serde_json::from_str(&end.stdout).unwrap();
@@ -184,7 +232,7 @@ async fn status_shows_pools_and_endpoints_and_tells_by_its_exit_code() {
 
 #[tokio::test]
 async fn status_of_something_else_says_so() {
-    let origin = Origin::start(|_| Reply::status(404));
+    let origin = Origin::start(|_| Reply::status(404).close());
     let end = Program::run(&["status", "--admin", &origin.to_string()]).await;
     assert_eq!(end.code, Some(1), "{end:?}");
     let why = format!("{origin} is not weir's admin listener");
@@ -210,7 +258,10 @@ async fn backend(arguments: &[&str]) -> (Program, Client) {
 async fn a_backend_answers_echoes_and_changes_its_health() {
     let (program, client) = backend(&["--name", "blue"]).await;
     let answer = client.get("/any/path").await;
-    assert_eq!((answer.status, answer.text().as_str()), (200, "hello from blue\n"));
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (200, "hello from blue\n")
+    );
     assert_eq!(answer.header("x-backend"), Some("blue"));
     assert_eq!(client.post("/echo", "say it").await.text(), "say it");
     let chunked = client.request("POST", "/echo").chunked(["say ", "it"]);
@@ -220,7 +271,11 @@ async fn a_backend_answers_echoes_and_changes_its_health() {
         assert_eq!(client.get("/healthz").await.status, status);
         assert_eq!(client.get("/").await.status, 200);
     }
-    assert!(program.stdout().starts_with("blue listens on http://127.0.0.1:"));
+    assert!(
+        program
+            .stdout()
+            .starts_with("blue listens on http://127.0.0.1:")
+    );
     program.signal(Signal::SIGINT);
     assert_eq!(program.exit_status().await.code, Some(0));
 }
@@ -234,7 +289,11 @@ async fn a_backend_takes_its_time_and_fails_as_often_as_it_is_told() {
 
     let (_failing, client) = backend(&["--error-rate", "1.0"]).await;
     let report = client.get_many("/", 20, 2).await;
-    assert_eq!((report.status(500), report.failed.len()), (20, 0), "{report:?}");
+    assert_eq!(
+        (report.status(500), report.failed.len()),
+        (20, 0),
+        "{report:?}"
+    );
     assert_eq!(client.get("/healthz").await.status, 200);
 }
 
@@ -256,25 +315,52 @@ async fn a_backend_says_what_is_wrong_with_its_arguments() {
 #[tokio::test]
 async fn the_demo_balances_over_three_backends_and_stops_on_sigint() {
     let (listen, admin) = (free_address(), free_address());
-    let arguments = ["demo", "--listen", &listen.to_string(), "--admin", &admin.to_string()];
+    let arguments = [
+        "demo",
+        "--listen",
+        &listen.to_string(),
+        "--admin",
+        &admin.to_string(),
+    ];
     let demo = Program::start(&arguments);
     let client = Client::new(listen);
     eventually("the demo serves", async || {
-        client.try_get("/").await.is_ok_and(|response| response.status == 200)
+        client
+            .try_get("/")
+            .await
+            .is_ok_and(|response| response.status == 200)
     })
     .await;
-    assert!(demo.stdout().contains(&format!("curl http://{listen}/")), "{}", demo.stdout());
+    assert!(
+        demo.stdout().contains(&format!("curl http://{listen}/")),
+        "{}",
+        demo.stdout()
+    );
     let report = client.get_many("/", 60, 12).await;
     report.expect_lossless();
     let names: Vec<_> = report.by_body.keys().map(String::as_str).collect();
-    assert_eq!(names, ["hello from fast\n", "hello from medium\n", "hello from slow\n"]);
+    assert_eq!(
+        names,
+        [
+            "hello from fast\n",
+            "hello from medium\n",
+            "hello from slow\n"
+        ]
+    );
     assert_eq!(client.post("/echo", "hello").await.text(), "hello");
     let status = Program::run(&["status", "--admin", &admin.to_string()]).await;
-    assert!(status.success() && status.stdout.contains("demo"), "{status:?}");
+    assert!(
+        status.success() && status.stdout.contains("demo"),
+        "{status:?}"
+    );
 
     demo.signal(Signal::SIGINT);
     let asked = Instant::now();
     assert_eq!(demo.exit_status().await.code, Some(0));
-    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        asked.elapsed()
+    );
     assert!(client.try_connect().await.is_err());
 }

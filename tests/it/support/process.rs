@@ -45,8 +45,8 @@ impl Running {
         command
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(File::create(&stdout).unwrap())
-            .stderr(File::create(&stderr).unwrap());
+            .stdout(output(&stdout))
+            .stderr(output(&stderr));
         let spawned = command.spawn();
         let child = spawned.unwrap_or_else(|error| panic!("cannot start {binary}: {error}"));
         Running {
@@ -80,6 +80,12 @@ impl Drop for Running {
             eprintln!("--- process {} said:\n{said}---", self.pid);
         }
     }
+}
+
+/// Appends, since a process that takes over writes to the same file.
+fn output(path: &Path) -> File {
+    let file = File::options().create(true).append(true).open(path);
+    file.unwrap()
 }
 
 /// Runs a subcommand on the configuration to its end; kills it when patience runs out.
