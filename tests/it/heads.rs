@@ -569,6 +569,30 @@ async fn a_body_that_breaks_off_never_ends_at_the_origin() {
     assert!(origin.requests().iter().all(|request| !request.complete));
 }
 
+#[tokio::test]
+async fn a_body_the_origin_did_not_wait_for_is_not_taken_for_a_request() {
+    let origin = Origin::start(|request| match request.method.as_str() {
+        "POST" => Reply::ok("early"),
+        _ => Reply::ok("later"),
+    });
+    origin.before_body(BeforeBody::Answer);
+    let weir = in_front_of(&origin).await;
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    for _ in 0..10 {
+        let mut connection = weir.client().connect().await;
+        let length = smuggled.len();
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        connection.write(head).await;
+        assert_eq!(connection.response().await.unwrap().text(), "early");
+        connection.write(smuggled).await;
+        // Whatever becomes of the two connections, the next request is the next request.
+        assert_eq!(weir.client().get("/next").await.text(), "later");
+    }
+    let targets = origin.requests().into_iter().map(|request| request.target);
+    assert_eq!(targets.filter(|target| target == "/smuggled").count(), 0);
+    assert_eq!(origin.hits(), 20);
+}
+
 // --- anything at all
 
 /// Heads to be damaged.

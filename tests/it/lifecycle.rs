@@ -110,6 +110,7 @@ async fn sigterm_does_not_wait_for_idle_connections() {
         idle.push(connection);
     }
     let never_used = weir.client().connect().await;
+    weir.metric_becomes("weir_connections", 51.0).await;
 
     let asked = Instant::now();
     weir.signal(Signal::SIGTERM);

@@ -224,6 +224,22 @@ async fn an_idle_connection_is_closed_after_its_time_and_not_before() {
 }
 
 #[tokio::test]
+async fn empty_lines_do_not_keep_an_idle_connection_open() {
+    let origin = Origin::serving("ok");
+    let weir = limited(&origin, "keepalive_timeout: 1s").await;
+    let mut connection = used(&weir.client()).await;
+    let mut sent = 0;
+    eventually("it is closed", async || {
+        connection.write("\r\n").await;
+        sent += 1;
+        connection.has_ended().await
+    })
+    .await;
+    assert!(sent > 10, "{sent} lines were taken");
+    weir.metric_becomes("weir_connections", 0.0).await;
+}
+
+#[tokio::test]
 async fn a_connection_serves_so_many_requests_and_announces_the_last() {
     let origin = Origin::serving("ok");
     let weir = limited(&origin, "keepalive_requests: 3").await;
