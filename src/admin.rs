@@ -46,7 +46,10 @@ impl Admin {
     /// The table of what is served here.
     fn answer(&self, method: &Method, path: &str) -> Response<Vec<u8>> {
         if method != Method::GET && method != Method::HEAD {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned());
+            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned());
+            let allowed = header::HeaderValue::from_static("GET, HEAD");
+            response.headers_mut().insert(header::ALLOW, allowed);
+            return response;
         }
         match path {
             "/-/live" => text(StatusCode::OK, "live\n".to_owned()),

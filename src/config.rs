@@ -29,7 +29,7 @@ mod tests;
 
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use self::model::Config;
 pub use self::problem::{Problem, Problems, Warnings};
@@ -43,8 +43,8 @@ const FILE_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The file cannot be read at all.
-    #[error("cannot read the configuration file")]
-    Read(#[source] io::Error),
+    #[error("cannot read {}: {cause}", .path.display())]
+    Read { path: PathBuf, cause: io::Error },
     /// The file was read; this is everything that is wrong with it.
     #[error(transparent)]
     Invalid(#[from] Problems),
@@ -57,7 +57,10 @@ pub fn load(path: &Path) -> Result<(Config, Warnings), LoadError> {
     let limit = FILE_BYTES_MAX as u64 + 1;
     File::open(path)
         .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(LoadError::Read)?;
+        .map_err(|cause| LoadError::Read {
+            path: path.to_owned(),
+            cause,
+        })?;
     let source = String::from_utf8(bytes).map_err(|err| not_text(&file, &err))?;
     Ok(pipeline(&file, &source, files::check)?)
 }

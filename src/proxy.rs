@@ -23,6 +23,7 @@ use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
 
 mod admit;
+mod chunks;
 pub mod ctx;
 pub mod downstream;
 mod exchange;

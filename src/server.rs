@@ -47,6 +47,7 @@ mod connection;
 mod drain;
 pub mod handover;
 mod head;
+mod idle;
 pub mod pid_file;
 mod reload;
 mod serving;

@@ -146,16 +146,23 @@ fn location(redirect: &Redirect, route: &Route, session: &Session, scheme: Schem
         PathPattern::Prefix(prefix) => path.get(prefix.len()..).unwrap_or_default(),
         PathPattern::Any | PathPattern::Exact(_) | PathPattern::Regex(_) => path,
     };
+    let (path, rest) = (without_backslash(path), without_backslash(rest));
     let query = head.uri.query().map(|query| format!("?{query}"));
     let host = String::from_utf8_lossy(host(&head.headers));
     fill_in(&redirect.to, |name| match name {
         "scheme" => scheme.as_str(),
         "host" => &host,
-        "path" => path,
+        "path" => &path,
         "rest" => rest.trim_start_matches('/'),
         "query" => query.as_deref().unwrap_or_default(),
         _ => "",
     })
+}
+
+/// Browsers read a backslash as a slash (WHATWG URL §4.4), and so a `Location` of `/\host` as another
+/// host. Encoded, it stays data.
+fn without_backslash(path: &str) -> String {
+    path.replace('\\', "%5C")
 }
 
 /// Replaces each `{name}` once, so that braces in what the client sent stay what they are.

@@ -27,8 +27,12 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::proxy::chunks::{Chunks, Malformed};
+
 /// A head mostly fits; a larger one grows the buffer.
 const FILL_BYTES: usize = 4096;
+/// Room for a read of a chunked body.
+const CHUNKED_FILL_BYTES: usize = 16 * 1024;
 /// Early bytes of following requests that are held while one runs; more stay in the socket.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 /// A client that was refused may take this long to read why …
@@ -39,14 +43,34 @@ pub const LINGER_BYTES: usize = 256 * 1024;
 /// `deadline` when there is none.
 const NEVER: u64 = u64::MAX;
 
+/// How the body of a request is framed.
+#[derive(Clone, Copy, Debug)]
+pub enum Body {
+    Sized(u64),
+    Chunked,
+}
+
+/// What of the running request's body is not yet handed out.
+#[derive(Debug)]
+enum Left {
+    Bytes(u64),
+    /// The first `followed` held bytes belong to it.
+    Chunked {
+        chunks: Chunks,
+        followed: usize,
+    },
+    /// The chunks were malformed; so many bytes have been dropped since.
+    Refused {
+        dropped: usize,
+    },
+}
+
 #[derive(Debug)]
 pub struct Downstream {
     stream: Stream,
     /// Read from the socket, not yet handed out.
     held: BytesMut,
-    /// Body bytes of the running request not yet handed out; `u64::MAX`: a chunked body, whose end
-    /// Pingora finds.
-    body_left: u64,
+    left: Left,
     /// Some of the response may still wait in the stream's buffer.
     unflushed: bool,
     /// The running request's head has a field name with an underscore.
@@ -64,7 +88,7 @@ impl Downstream {
         Downstream {
             stream,
             held: BytesMut::new(),
-            body_left: 0,
+            left: Left::Bytes(0),
             unflushed: false,
             underscores: false,
             tunnel: AtomicBool::new(false),
@@ -82,7 +106,11 @@ impl Downstream {
     /// Takes the connection back when Pingora is done with a request.
     pub fn reclaim(stream: Stream) -> Option<Box<Downstream>> {
         let any: Box<dyn Any> = stream.into_any();
-        any.downcast().ok()
+        let mut downstream: Box<Downstream> = any.downcast().ok()?;
+        if downstream.held.is_empty() {
+            downstream.held = BytesMut::new();
+        }
+        Some(downstream)
     }
 
     /// What has arrived and belongs to no request yet.
@@ -95,10 +123,16 @@ impl Downstream {
         poll_fn(|cx| self.poll_fill(cx)).await
     }
 
-    /// The first `length` held bytes, for Pingora to parse; reading goes on with a body of
-    /// `body_bytes`, then stops.
-    pub fn begin_request(&mut self, length: usize, body_bytes: u64, underscores: bool) -> BytesMut {
-        self.body_left = body_bytes;
+    /// The first `length` held bytes, for Pingora to parse; reading goes on with this body, then
+    /// stops.
+    pub fn begin_request(&mut self, length: usize, body: Body, underscores: bool) -> BytesMut {
+        self.left = match body {
+            Body::Sized(bytes) => Left::Bytes(bytes),
+            Body::Chunked => Left::Chunked {
+                chunks: Chunks::default(),
+                followed: 0,
+            },
+        };
         self.underscores = underscores;
         self.deadline = AtomicU64::new(NEVER);
         self.timer = None;
@@ -133,15 +167,26 @@ impl Downstream {
         self.deadline.load(Ordering::Acquire) <= self.elapsed_ms()
     }
 
+    /// The running request's body cannot be read in one way only.
+    pub fn is_malformed(&self) -> bool {
+        matches!(self.left, Left::Refused { .. })
+    }
+
     fn elapsed_ms(&self) -> u64 {
         u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(NEVER)
     }
 
-    fn readable(&self) -> u64 {
-        if self.tunnel.load(Ordering::Acquire) {
-            u64::MAX
-        } else {
-            self.body_left
+    fn is_tunnel(&self) -> bool {
+        self.tunnel.load(Ordering::Acquire)
+    }
+
+    /// How many bytes may be handed out.
+    fn readable(&self) -> usize {
+        match self.left {
+            _ if self.is_tunnel() => usize::MAX,
+            Left::Bytes(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
+            Left::Chunked { followed, .. } => followed,
+            Left::Refused { .. } => 0,
         }
     }
 
@@ -175,9 +220,43 @@ impl Downstream {
         Poll::Pending
     }
 
+    /// Follows a chunked body to bytes that can be handed out, to its end, or to the client's close.
+    fn poll_follow(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            self.held.reserve(CHUNKED_FILL_BYTES);
+            ready!(self.poll_fill(cx))?;
+        }
+        let Left::Chunked { chunks, followed } = &mut self.left else {
+            return Poll::Ready(Ok(()));
+        };
+        match chunks.follow(&self.held) {
+            Ok(length) => {
+                *followed = length;
+                Poll::Ready(Ok(()))
+            }
+            Err(Malformed) => {
+                self.left = Left::Refused { dropped: 0 };
+                Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+            }
+        }
+    }
+
+    /// Drops what a client still sends that was refused, so that it can read why.
+    fn poll_drop_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Left::Refused { dropped } = &mut self.left
+            && *dropped < LINGER_BYTES
+        {
+            *dropped += self.held.len();
+            self.held.clear();
+            if ready!(self.poll_fill(cx))? == 0 {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
     fn hand_out_held(&mut self, buffer: &mut ReadBuf<'_>) {
-        let readable = usize::try_from(self.readable()).unwrap_or(usize::MAX);
-        let length = self.held.len().min(buffer.remaining()).min(readable);
+        let length = self.held.len().min(buffer.remaining()).min(self.readable());
         buffer.put_slice(&self.held[..length]);
         self.held.advance(length);
         self.handed_out(length);
@@ -188,7 +267,7 @@ impl Downstream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let readable = usize::try_from(self.readable()).unwrap_or(usize::MAX);
+        let readable = self.readable();
         let before = buffer.filled().len();
         if readable >= buffer.remaining() {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
@@ -203,8 +282,10 @@ impl Downstream {
     }
 
     fn handed_out(&mut self, length: usize) {
-        if self.body_left != u64::MAX {
-            self.body_left = self.body_left.saturating_sub(length as u64);
+        match &mut self.left {
+            Left::Bytes(bytes) => *bytes = bytes.saturating_sub(length as u64),
+            Left::Chunked { followed, .. } => *followed = followed.saturating_sub(length),
+            Left::Refused { .. } => {}
         }
     }
 
@@ -251,6 +332,17 @@ impl AsyncRead for Downstream {
         let this = self.get_mut();
         this.check_deadline(cx)?;
         this.flush_before_waiting(cx);
+        match &this.left {
+            _ if this.is_tunnel() => {}
+            Left::Chunked {
+                chunks,
+                followed: 0,
+            } if !chunks.is_over() => {
+                ready!(this.poll_follow(cx))?;
+            }
+            Left::Refused { .. } => return this.poll_drop_rest(cx),
+            Left::Bytes(_) | Left::Chunked { .. } => {}
+        }
         if this.readable() == 0 {
             return this.poll_closed(cx);
         }

@@ -216,6 +216,9 @@ pub(super) fn ending(session: &Session, error: &Error, ctx: &RequestCtx) -> Endi
     if is_overdue(session) {
         return Ending::Rejected(ctx.overdue);
     }
+    if Downstream::of(session.stream()).is_some_and(Downstream::is_malformed) {
+        return Ending::Rejected(Rejection::BadRequest("malformed chunked body"));
+    }
     if error.esource() == &ErrorSource::Upstream {
         return match Outcome::of(error) {
             Outcome::Timeout if ctx.tunnel.is_some() => Ending::TunnelTimeout,

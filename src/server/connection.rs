@@ -6,7 +6,6 @@
 //! request leaves its line. Wired by `server`.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -18,15 +17,16 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use pingora_timeout::timeout;
 use tokio::io::AsyncWriteExt;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use crate::config::model::Limits;
 use crate::proxy::Proxy;
-use crate::proxy::downstream::{Downstream, LINGER, LINGER_BYTES};
+use crate::proxy::downstream::{self, Downstream, LINGER, LINGER_BYTES};
 use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
 use crate::server::caps::{Caps, Place};
 use crate::server::head::{self, Body, Boundary, Head};
+use crate::server::idle::IdleTimer;
 use crate::telemetry::access_log::record::{Record, Timers};
 
 /// How long an idle connection may still bring a request when the process has begun to drain.
@@ -73,9 +73,20 @@ impl Edge {
         let mut served = 0;
         let mut idle = IdleTimer::new();
         loop {
+            let mut incoming = Incoming {
+                downstream: &mut downstream,
+                idle: &mut idle,
+                began: None,
+            };
+            if !incoming
+                .begins(self.limits().keepalive_timeout, shutdown.clone())
+                .await
+            {
+                return;
+            }
+            // Asked for only now: a reload counts for every head that begins after it.
             let limits = self.limits();
-            let mut incoming = Incoming::new(&mut downstream, &mut idle, &limits);
-            let (length, head) = match incoming.next_head(shutdown.clone()).await {
+            let (length, head) = match incoming.next_head(&limits).await {
                 Ok(Some(found)) => found,
                 Ok(None) => return,
                 Err(rejection) => {
@@ -116,7 +127,7 @@ impl Edge {
             protocol: "HTTP/1.1",
             status: rejection.status().as_u16(),
             received: 0,
-            sent: 0,
+            sent: response_body(rejection).len() as u64,
             referer: None,
             user_agent: None,
             route: "-",
@@ -174,40 +185,25 @@ impl Drop for Open {
 struct Incoming<'a> {
     downstream: &'a mut Downstream,
     idle: &'a mut IdleTimer,
-    limits: &'a Limits,
     /// When a head that did not arrive whole began; `None`: it arrived whole, or not at all.
     began: Option<Instant>,
 }
 
-impl<'a> Incoming<'a> {
-    fn new(
-        downstream: &'a mut Downstream,
-        idle: &'a mut IdleTimer,
-        limits: &'a Limits,
-    ) -> Incoming<'a> {
-        Incoming {
-            downstream,
-            idle,
-            limits,
-            began: None,
-        }
+impl Incoming<'_> {
+    /// Waits until the first byte of a head is there. False: none comes, and nobody is to be told.
+    async fn begins(&mut self, keepalive_timeout: Duration, shutdown: ShutdownWatch) -> bool {
+        !skip_empty_lines(self.downstream) || self.wait_idle(keepalive_timeout, shutdown).await
     }
 
-    /// Waits for a whole head and checks it. `None`: there is none to come, and nobody to tell.
-    async fn next_head(
-        &mut self,
-        shutdown: ShutdownWatch,
-    ) -> Result<Option<(usize, Head)>, Rejection> {
-        if skip_empty_lines(self.downstream) && !self.wait_idle(shutdown).await {
-            return Ok(None);
-        }
+    /// Waits for a whole head and checks it. `None`: the client has gone.
+    async fn next_head(&mut self, limits: &Limits) -> Result<Option<(usize, Head)>, Rejection> {
         let mut boundary = Boundary::default();
         // Most heads arrive whole and need no timer.
-        let length = match boundary.find(self.downstream.held(), self.limits)? {
+        let length = match boundary.find(self.downstream.held(), limits)? {
             Some(length) => Some(length),
             None => {
                 self.began = Some(Instant::now());
-                timeout(self.limits.header_timeout, self.read_head(boundary))
+                timeout(limits.header_timeout, self.read_head(boundary, limits))
                     .await
                     .map_err(|_| Rejection::HeaderTimeout)??
             }
@@ -215,15 +211,19 @@ impl<'a> Incoming<'a> {
         let Some(length) = length else {
             return Ok(None);
         };
-        let head = head::check(&self.downstream.held()[..length], self.limits)?;
+        let head = head::check(&self.downstream.held()[..length], limits)?;
         Ok(Some((length, head)))
     }
 
     /// Waits for the first byte of a head. False: the client closed or was idle for too long. While
     /// the process drains, a client that keeps its connection busy is not cut off between two
     /// requests: it gets one more answer, with `Connection: close`.
-    async fn wait_idle(&mut self, mut shutdown: ShutdownWatch) -> bool {
-        self.idle.restart(self.limits.keepalive_timeout);
+    async fn wait_idle(
+        &mut self,
+        keepalive_timeout: Duration,
+        mut shutdown: ShutdownWatch,
+    ) -> bool {
+        self.idle.restart(keepalive_timeout);
         if !*shutdown.borrow() {
             tokio::select! {
                 biased;
@@ -232,15 +232,17 @@ impl<'a> Incoming<'a> {
                 _ = shutdown.changed() => {}
             }
         }
-        matches!(
-            timeout(IDLE_GRACE, first_byte(self.downstream)).await,
-            Ok(true)
-        )
+        let last = timeout(IDLE_GRACE, first_byte(self.downstream));
+        matches!(last.await, Ok(true))
     }
 
-    async fn read_head(&mut self, mut boundary: Boundary) -> Result<Option<usize>, Rejection> {
+    async fn read_head(
+        &mut self,
+        mut boundary: Boundary,
+        limits: &Limits,
+    ) -> Result<Option<usize>, Rejection> {
         while matches!(self.downstream.fill().await, Ok(1..)) {
-            if let Some(length) = boundary.find(self.downstream.held(), self.limits)? {
+            if let Some(length) = boundary.find(self.downstream.held(), limits)? {
                 return Ok(Some(length));
             }
         }
@@ -266,46 +268,6 @@ fn skip_empty_lines(downstream: &mut Downstream) -> bool {
     downstream.held().is_empty()
 }
 
-/// Bounds the idle time between two requests. A busy connection restarts it thousands of times a
-/// second, so restarting only notes the time: the timer itself is set again when it fires too early.
-struct IdleTimer {
-    deadline: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl IdleTimer {
-    fn new() -> IdleTimer {
-        IdleTimer {
-            deadline: Instant::now(),
-            timer: None,
-        }
-    }
-
-    fn restart(&mut self, timeout: Duration) {
-        self.deadline = Instant::now() + timeout;
-        // A reload may have made the timeout shorter.
-        if let Some(timer) = &mut self.timer
-            && timer.deadline() > self.deadline
-        {
-            timer.as_mut().reset(self.deadline);
-        }
-    }
-
-    async fn elapsed(&mut self) {
-        let deadline = self.deadline;
-        let timer = self
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        loop {
-            timer.as_mut().await;
-            if timer.deadline() >= deadline {
-                return;
-            }
-            timer.as_mut().reset(deadline);
-        }
-    }
-}
-
 /// Lends the connection to Pingora for one request.
 fn lend(
     mut downstream: Box<Downstream>,
@@ -314,12 +276,12 @@ fn lend(
     limits: &Limits,
     is_last: bool,
 ) -> ServerSession {
-    let body_bytes = match head.body {
-        Body::None => 0,
-        Body::Length(bytes) => bytes,
-        Body::Chunked => u64::MAX,
+    let body = match head.body {
+        Body::None => downstream::Body::Sized(0),
+        Body::Length(bytes) => downstream::Body::Sized(bytes),
+        Body::Chunked => downstream::Body::Chunked,
     };
-    let bytes = downstream.begin_request(length, body_bytes, head.underscores);
+    let bytes = downstream.begin_request(length, body, head.underscores);
     let mut session = ServerSession::new_http1(downstream);
     session.set_pipelined_prefix(bytes);
     session.set_keepalive_reuses_remaining(Some(u32::from(!is_last)));
@@ -353,7 +315,7 @@ async fn answer_and_close(downstream: &mut Downstream, rejection: Rejection) {
 /// A whole response, for a client whose request was not read: it gets text, and no request id.
 fn response_bytes(rejection: Rejection) -> Vec<u8> {
     let status = rejection.status();
-    let body = format!("{status}: {}\n", rejection.text());
+    let body = response_body(rejection);
     let retry_after = rejection
         .retry_after()
         .map(|seconds| format!("Retry-After: {seconds}\r\n"))
@@ -364,4 +326,8 @@ fn response_bytes(rejection: Rejection) -> Vec<u8> {
         body.len()
     )
     .into_bytes()
+}
+
+fn response_body(rejection: Rejection) -> String {
+    format!("{}: {}\n", rejection.status(), rejection.text())
 }

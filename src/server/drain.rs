@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use log::{info, warn};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::services::background::BackgroundService;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::timeout;
 
 use crate::proxy::process::Process;
@@ -31,10 +31,14 @@ pub(super) struct Drain {
 #[async_trait]
 impl BackgroundService for Drain {
     async fn start(&self, mut shutdown: ShutdownWatch) {
+        // Listened for from now on, so that one right behind a SIGTERM is not missed.
+        let Ok(interrupt) = signal(SignalKind::interrupt()) else {
+            return;
+        };
         if shutdown.wait_for(|stopping| *stopping).await.is_err() {
             return;
         }
-        self.wait().await;
+        self.wait(interrupt).await;
         self.process.access_log.flush();
         if let Some(path) = &self.pid_file {
             pid_file::remove_own(path);
@@ -45,12 +49,9 @@ impl BackgroundService for Drain {
 }
 
 impl Drain {
-    async fn wait(&self) {
+    async fn wait(&self, mut interrupt: Signal) {
         tokio::time::sleep(SETTLE).await;
         let drain_timeout = self.process.snapshot.load().config.drain_timeout;
-        let Ok(mut interrupt) = signal(SignalKind::interrupt()) else {
-            return;
-        };
         tokio::select! {
             drained = timeout(drain_timeout, self.caps.empty()) => match drained {
                 Ok(()) => info!("drained"),

@@ -36,6 +36,8 @@ enum HandoverError {
     Send(String),
     #[error("the new process did not say within {}s that it serves", SERVING_TIMEOUT.as_secs())]
     NotServing,
+    #[error("the new process ended before it served")]
+    Ended,
     #[error(transparent)]
     Io(#[from] io::Error),
 }
@@ -77,17 +79,28 @@ impl Handover {
         sent.map_err(|error| HandoverError::Send(error.to_string()))?;
         let serving = timeout(SERVING_TIMEOUT, read_confirmation(&confirmations)).await;
         let _ = std::fs::remove_file(confirmation_socket(socket));
-        Ok(serving.map_err(|_| HandoverError::NotServing)??)
+        serving.map_err(|_| HandoverError::NotServing)?
     }
 }
 
-/// The new side: tells the old process that this one serves.
-pub(super) async fn confirm(socket: &Path) -> io::Result<()> {
-    let mut stream = UnixStream::connect(confirmation_socket(socket)).await?;
-    stream
-        .write_all(std::process::id().to_string().as_bytes())
-        .await?;
-    stream.shutdown().await
+/// The new side: what the old process waits for. Should this one end before it serves, the old one
+/// notices by the end of the connection.
+pub(super) struct Confirmation(UnixStream);
+
+impl Confirmation {
+    pub(super) async fn begin(socket: &Path) -> io::Result<Confirmation> {
+        UnixStream::connect(confirmation_socket(socket))
+            .await
+            .map(Confirmation)
+    }
+
+    /// Tells the old process that this one serves.
+    pub(super) async fn serving(mut self) -> io::Result<()> {
+        self.0
+            .write_all(std::process::id().to_string().as_bytes())
+            .await?;
+        self.0.shutdown().await
+    }
 }
 
 /// Whether some process listens on the Unix socket `path`. Connecting would disturb the receiver, so
@@ -114,10 +127,13 @@ fn bind_fresh(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-async fn read_confirmation(listener: &UnixListener) -> io::Result<String> {
+async fn read_confirmation(listener: &UnixListener) -> Result<String, HandoverError> {
     let (stream, _) = listener.accept().await?;
     let mut pid = String::new();
     // A pid has at most ten digits.
     stream.take(16).read_to_string(&mut pid).await?;
+    if pid.is_empty() {
+        return Err(HandoverError::Ended);
+    }
     Ok(pid)
 }

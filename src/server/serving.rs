@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use log::{error, info, warn};
@@ -15,10 +15,13 @@ use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
 
 use crate::config::model::Fixed;
 use crate::proxy::process::Process;
-use crate::server::{addresses, handover, pid_file};
+use crate::server::handover::Confirmation;
+use crate::server::{addresses, pid_file};
 
 /// Binding is a matter of milliseconds; looked at this often, the wait is not noticed.
 const POLL: Duration = Duration::from_millis(5);
+/// Pingora goes on trying an address that somebody else has, for longer than anybody should wait.
+const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(super) struct Serving {
     process: Arc<Process>,
@@ -48,22 +51,37 @@ impl Serving {
         }
     }
 
+    /// Waits until every listener accepts; an address that cannot be had ends the process, which in
+    /// an upgrade leaves the old one serving.
     async fn all_bound(&self, listeners: &ListenFds) {
-        let is_bound = |address: &String| listeners.lock().get(address).is_some();
-        while !self.addresses.iter().all(is_bound) {
+        let is_missing = |address: &&String| listeners.lock().get(address.as_str()).is_none();
+        let deadline = Instant::now() + BIND_TIMEOUT;
+        while let Some(address) = self.addresses.iter().find(is_missing) {
+            if Instant::now() > deadline {
+                error!("cannot listen on {address}");
+                self.process.access_log.flush();
+                std::process::exit(1);
+            }
             tokio::time::sleep(POLL).await;
         }
     }
 
-    async fn announce(&self) {
+    /// In an upgrade: the connection over which the old process will hear that this one serves.
+    async fn meet_old_process(&self) -> Option<Confirmation> {
+        let met = Confirmation::begin(self.old_process.as_deref()?).await;
+        met.inspect_err(|error| warn!("the old process does not wait to hear of this one: {error}"))
+            .ok()
+    }
+
+    async fn announce(&self, old_process: Option<Confirmation>) {
         self.process.set_serving();
         if let Some(path) = &self.pid_file
             && let Err(error) = pid_file::write_own(path)
         {
             error!("cannot write the pid file {}: {error}", path.display());
         }
-        if let Some(socket) = &self.old_process
-            && let Err(error) = handover::confirm(socket).await
+        if let Some(old_process) = old_process
+            && let Err(error) = old_process.serving().await
         {
             warn!("the old process cannot be told that this one serves: {error}");
         }
@@ -84,11 +102,12 @@ impl ServiceWithDependents for Serving {
         _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
+        let old_process = self.meet_old_process().await;
         if let Some(listeners) = fds {
             self.all_bound(&listeners).await;
             let _ = self.listeners.set(listeners);
         }
-        self.announce().await;
+        self.announce(old_process).await;
         ready.notify_ready();
         let _ = shutdown.wait_for(|stopping| *stopping).await;
     }

@@ -5,9 +5,9 @@
 
 pub mod support;
 
-mod bad_backends;
-mod forwarding;
-mod retries;
+mod command_line;
+mod heads;
+mod lifecycle;
+mod limits;
 mod support_works;
-mod upstream_tls;
-mod websocket;
+mod upgrades;

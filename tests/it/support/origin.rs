@@ -113,6 +113,14 @@ impl Origin {
         Origin::listen(bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap(), script, None)
     }
 
+    /// The same on another address, such as ::1.
+    pub fn start_on(
+        ip: &str,
+        script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Origin {
+        Origin::listen(bind(ip.parse().unwrap(), 0).unwrap(), script, None)
+    }
+
     /// The same over TLS. A client certificate of the same authority is taken, none is demanded.
     pub fn tls(
         identity: &Identity,

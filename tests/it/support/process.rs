@@ -45,8 +45,8 @@ impl Running {
         command
             .args(arguments)
             .stdin(Stdio::null())
-            .stdout(File::create(&stdout).unwrap())
-            .stderr(File::create(&stderr).unwrap());
+            .stdout(output(&stdout))
+            .stderr(output(&stderr));
         let spawned = command.spawn();
         let child = spawned.unwrap_or_else(|error| panic!("cannot start {binary}: {error}"));
         Running {
@@ -82,6 +82,12 @@ impl Drop for Running {
     }
 }
 
+/// Appends, since a process that takes over writes to the same file.
+fn output(path: &Path) -> File {
+    let file = File::options().create(true).append(true).open(path);
+    file.unwrap()
+}
+
 /// Runs a subcommand on the configuration to its end; kills it when patience runs out.
 pub(super) async fn command(files: &Files, arguments: &[&str]) -> Finished {
     let (stdout, stderr) = files.outputs();
@@ -101,6 +107,11 @@ pub(super) fn send(pid: i32, signal: Signal) {
         .unwrap_or_else(|error| panic!("cannot send {signal} to process {pid}: {error}"));
 }
 
+/// Ends it, if it has not ended by now.
+pub(super) fn kill(pid: i32) {
+    let _ = signal::kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
 /// Neither gone nor a zombie.
 pub(super) fn is_running(pid: i32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -108,8 +119,15 @@ pub(super) fn is_running(pid: i32) -> bool {
     !state.is_empty() && !state.starts_with(['Z', 'X'])
 }
 
-/// Whether it was started with this argument: process ids are used again.
-pub(super) fn has_argument(pid: i32, argument: &str) -> bool {
+/// The processes that run with this argument.
+pub(super) fn with_argument(argument: &str) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| is_running(*pid) && has_argument(*pid, argument))
+        .collect()
+}
+
+fn has_argument(pid: i32, argument: &str) -> bool {
     let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let mut arguments = line.split(|byte| *byte == 0);
     arguments.any(|found| found == argument.as_bytes())

@@ -208,6 +208,11 @@ impl Weir {
         process::is_running(self.pid())
     }
 
+    /// Everything that runs with its configuration: weirs and commands.
+    pub fn processes(&self) -> Vec<i32> {
+        process::with_argument(&self.files.config_path())
+    }
+
     /// Resident memory in bytes.
     pub fn resident_bytes(&self) -> u64 {
         process::status_number(self.pid(), "VmRSS") * 1024
@@ -228,13 +233,10 @@ impl Weir {
 
 impl Drop for Weir {
     fn drop(&mut self) {
-        let mut pids = self.successors.get_mut().clone();
-        // An upgrade that failed may have left one that no longer answers.
-        pids.extend(self.pid_in_file().filter(|pid| *pid != self.first.pid));
-        let config = self.files.config_path();
-        for pid in pids {
-            if process::is_running(pid) && process::has_argument(pid, &config) {
-                process::send(pid, Signal::SIGKILL);
+        // Also what an upgrade that failed may have left.
+        for pid in self.processes() {
+            if pid != self.first.pid {
+                process::kill(pid);
             }
         }
     }
