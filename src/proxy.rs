@@ -42,18 +42,6 @@ impl Proxy {
     pub fn new(process: Arc<Process>) -> Proxy {
         Proxy { process }
     }
-
-    fn after_failure(
-        &self,
-        session: &Session,
-        ctx: &mut RequestCtx,
-        mut error: Box<Error>,
-    ) -> Box<Error> {
-        if let Some(outcome) = exchange::note_failure(session, ctx, &mut error) {
-            self.process.metrics.retried(outcome.name());
-        }
-        error
-    }
 }
 
 #[async_trait]
@@ -81,7 +69,8 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
-        exchange::next_peer(session, ctx).map_err(|rejection| ctx.reject(rejection))
+        exchange::next_peer(session, ctx, &self.process.metrics)
+            .map_err(|rejection| ctx.reject(rejection))
     }
 
     async fn connected_to_upstream(
@@ -126,8 +115,7 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        exchange::note_response(session, response, ctx, &self.process.metrics.tunnels);
-        Ok(())
+        exchange::note_response(session, response, ctx, &self.process.metrics.tunnels)
     }
 
     async fn response_filter(
@@ -145,20 +133,22 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut RequestCtx,
-        error: Box<Error>,
+        mut error: Box<Error>,
     ) -> Box<Error> {
-        self.after_failure(session, ctx, error)
+        exchange::note_failure(session, ctx, &mut error);
+        error
     }
 
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
         session: &mut Session,
-        error: Box<Error>,
+        mut error: Box<Error>,
         ctx: &mut RequestCtx,
         _client_reused: bool,
     ) -> Box<Error> {
-        self.after_failure(session, ctx, error)
+        exchange::note_failure(session, ctx, &mut error);
+        error
     }
 
     async fn fail_to_proxy(

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::{Error, ErrorSource, Result};
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use prometheus::IntGauge;
@@ -19,11 +19,13 @@ use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
 use crate::proxy::reject::Rejection;
 use crate::proxy::upgrade;
+use crate::telemetry::metrics::Metrics;
 
 /// The next endpoint to try, with every timeout set.
 pub(super) fn next_peer(
     session: &Session,
     ctx: &mut RequestCtx,
+    metrics: &Metrics,
 ) -> Result<Box<HttpPeer>, Rejection> {
     let snapshot = ctx.snapshot.clone();
     let pool = ctx
@@ -35,6 +37,9 @@ pub(super) fn next_peer(
         // With endpoints tried, the client is told what became of the last one.
         return Err(last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection));
     };
+    if let Some(outcome) = last_outcome {
+        metrics.retried(outcome.name());
+    }
     let address = member.endpoint.address();
     let mut peer = pool.peers().peer(address, member.host.as_deref());
     limit_timeouts(&mut peer, session, ctx, pool.config());
@@ -112,9 +117,13 @@ pub(super) fn note_response(
     response: &ResponseHeader,
     ctx: &mut RequestCtx,
     tunnels: &IntGauge,
-) {
+) -> Result<()> {
+    let switched = response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if switched && !session.is_upgrade_req() {
+        // What follows is in no protocol that the client speaks.
+        return Err(Error::new_up(ErrorType::InvalidHTTPHeader).more_context("101 unasked for"));
+    }
     ctx.first_byte.get_or_insert_with(|| ctx.started.elapsed());
-    let switched = response.status == StatusCode::SWITCHING_PROTOCOLS && session.is_upgrade_req();
     if switched {
         ctx.tunnel = Some(Counted::new(tunnels));
         if let Some(downstream) = Downstream::of(session.stream()) {
@@ -126,6 +135,7 @@ pub(super) fn note_response(
     if switched || !response.status.is_informational() {
         ctx.attempts.succeeded();
     }
+    Ok(())
 }
 
 /// Edits the head that goes to the client.
@@ -168,17 +178,12 @@ fn remove_hop_by_hop(response: &mut ResponseHeader) {
     }
 }
 
-/// An attempt failed: notes it, and marks the error for another attempt where one is allowed. The
-/// answer is what will be made up for by another attempt, if there will be one.
-pub(super) fn note_failure(
-    session: &Session,
-    ctx: &mut RequestCtx,
-    error: &mut Error,
-) -> Option<Outcome> {
+/// An attempt failed: notes it, and marks the error for another attempt where one is allowed.
+pub(super) fn note_failure(session: &Session, ctx: &mut RequestCtx, error: &mut Error) {
     let ours = ctx.ending.is_some() || ctx.tunnel.is_some() || is_overdue(session);
     if ours || error.esource() != &ErrorSource::Upstream {
         error.set_retry(false);
-        return None;
+        return;
     }
     let outcome = Outcome::of(error);
     let connected = ctx
@@ -196,9 +201,7 @@ pub(super) fn note_failure(
         body_replayable: !session.as_ref().retry_buffer_truncated(),
         attempts_left: ctx.attempts.made().len() <= allowed,
     };
-    let retry = failed.may_retry();
-    error.set_retry(retry);
-    retry.then_some(outcome)
+    error.set_retry(failed.may_retry());
 }
 
 fn is_overdue(session: &Session) -> bool {

@@ -7,6 +7,10 @@ use pingora_core::{Error, ErrorSource, ErrorType};
 
 use crate::proxy::reject::Rejection;
 
+/// The names of Pingora's private error types for a chunked body that cannot be read.
+const INVALID_CHUNK: &str = "InvalidChunk";
+const INVALID_TRAILER: &str = "InvalidTrailerEnd";
+
 /// How one attempt at an endpoint ended; its name is the log word and the metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -64,7 +68,9 @@ impl Outcome {
                 Outcome::TlsError
             }
             ReadTimedout | WriteTimedout => Outcome::Timeout,
-            InvalidHTTPHeader | H1Error => Outcome::Malformed,
+            InvalidHTTPHeader | H1Error | Custom(INVALID_CHUNK | INVALID_TRAILER) => {
+                Outcome::Malformed
+            }
             _ => Outcome::Reset,
         }
     }

@@ -1,1 +1,276 @@
-//! To come.
+//! Retries: another endpoint is asked where that can do no harm, and only there.
+
+use std::time::Duration;
+
+use crate::support::*;
+
+/// Round robin over both, with more keys for the route, each with a leading comma.
+async fn in_front_of(origins: [&Origin; 2], route: &str) -> Weir {
+    let yaml = format!(
+        "
+        pools:
+          web: {{ balance: round_robin, endpoints: [$a, $b], read_timeout: 500ms }}
+        routes: [{{ pool: web{route} }}]
+    "
+    );
+    let weir = weir(&yaml).with("a", origins[0]).with("b", origins[1]);
+    weir.start().await
+}
+
+fn resetting() -> Origin {
+    Origin::start(|_| Reply::nothing().reset())
+}
+
+fn outcomes(line: &serde_json::Value) -> Vec<&str> {
+    let attempts = line["attempts"].as_array().unwrap();
+    attempts
+        .iter()
+        .map(|attempt| attempt["outcome"].as_str().unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_refused_connection_is_made_up_for_whatever_the_method() {
+    let origins = Origin::several(2);
+    origins[0].stop().await;
+    let weir = in_front_of([&origins[0], &origins[1]], "").await;
+    for method in ["GET", "POST", "PATCH", "DELETE"] {
+        for _ in 0..2 {
+            let request = weir.client().request(method, "/").body("given");
+            assert_eq!(request.send().await.text(), "b", "{method}");
+            assert_eq!(origins[1].last().text(), "given");
+        }
+    }
+    assert_eq!(origins[1].hits(), 8);
+    let retried = weir.metric(r#"weir_retries_total{reason="connect_refused"}"#);
+    assert_eq!(retried.await, 4.0);
+    let lines = weir.logged(8).await;
+    let made_up = |line: &&serde_json::Value| outcomes(line) == ["connect_refused", "ok"];
+    assert_eq!(lines.iter().filter(made_up).count(), 4);
+    assert!(lines.iter().all(|line| line["termination"] == "ok"));
+    assert_eq!(weir.metric("weir_rejections_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_made_in_time_is_made_up_for() {
+    let (hole, origin) = (BlackHole::new().await, Origin::serving("b"));
+    let weir = weir(
+        "
+        pools:
+          web: { balance: round_robin, endpoints: [$hole, $b], connect_timeout: 100ms }
+        routes: [{ pool: web }]
+    ",
+    )
+    .with("hole", &hole)
+    .with("b", &origin)
+    .start()
+    .await;
+    for _ in 0..4 {
+        assert_eq!(weir.client().post("/", "given").await.text(), "b");
+    }
+    let retried = weir.metric(r#"weir_retries_total{reason="connect_timeout"}"#);
+    assert_eq!(retried.await, 2.0);
+}
+
+#[tokio::test]
+async fn a_request_that_was_sent_is_repeated_only_when_its_method_allows_it() {
+    for (method, repeatable) in [
+        ("GET", true),
+        ("HEAD", true),
+        ("OPTIONS", true),
+        ("PUT", true),
+        ("DELETE", true),
+        ("POST", false),
+        ("PATCH", false),
+    ] {
+        let (bad, good) = (resetting(), Origin::serving("b"));
+        let weir = in_front_of([&bad, &good], "").await;
+        let mut failed = 0;
+        for _ in 0..6 {
+            let response = weir
+                .client()
+                .request(method, "/")
+                .body("given")
+                .send()
+                .await;
+            match response.status {
+                502 => failed += 1,
+                status => assert_eq!(status, 200, "{method}"),
+            }
+        }
+        assert_eq!(failed, if repeatable { 0 } else { 3 }, "{method}");
+        assert_eq!(bad.hits(), 3, "{method}");
+        // No copy of what must not be repeated: one for each request, over both.
+        assert_eq!(good.hits(), if repeatable { 6 } else { 3 }, "{method}");
+        let retried = weir.metric(r#"weir_retries_total{reason="reset"}"#).await;
+        assert_eq!(retried, if repeatable { 3.0 } else { 0.0 }, "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_close_without_an_answer_and_garbage_are_made_up_for() {
+    for (reply, outcome) in [
+        (Reply::nothing(), "reset"),
+        (Reply::raw("garbage\r\n\r\n"), "malformed"),
+        (Reply::raw("HTTP/1.1 200 OK\r\nX"), "reset"),
+    ] {
+        let bad = Origin::start(move |_| reply.clone());
+        let good = Origin::serving("b");
+        let weir = in_front_of([&bad, &good], "").await;
+        for _ in 0..2 {
+            assert_eq!(weir.client().get("/").await.text(), "b");
+        }
+        let lines = weir.logged(2).await;
+        let made_up = |line: &&serde_json::Value| outcomes(line) == [outcome, "ok"];
+        assert_eq!(lines.iter().filter(made_up).count(), 1, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_has_begun_is_never_repeated() {
+    let bad = Origin::start(|_| Reply::ok("some").short_by(6));
+    let good = Origin::serving("b");
+    let weir = in_front_of([&bad, &good], "").await;
+    let mut broken = 0;
+    for _ in 0..4 {
+        broken += usize::from(!weir.client().get("/").await.complete);
+    }
+    assert_eq!((broken, bad.hits(), good.hits()), (2, 2, 2));
+    assert_eq!(weir.metric("weir_retries_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn an_error_status_is_an_answer_and_not_repeated() {
+    let bad = Origin::start(|_| Reply::status(503).body("busy"));
+    let good = Origin::serving("b");
+    let weir = in_front_of([&bad, &good], "").await;
+    let report = weir.client().get_many("/", 10, 1).await;
+    assert_eq!((report.body("busy"), report.body("b")), (5, 5));
+    assert_eq!(weir.metric("weir_retries_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_body_is_repeated_only_as_long_as_it_is_at_hand() {
+    for (size, repeated) in [(64 * 1024, true), (64 * 1024 + 1, false)] {
+        let (bad, good) = (resetting(), Origin::serving("b"));
+        let weir = in_front_of([&bad, &good], "").await;
+        let body = vec![b'x'; size];
+        let mut statuses = Vec::new();
+        for _ in 0..2 {
+            let request = weir.client().request("PUT", "/").body(&body);
+            statuses.push(request.send().await.status);
+        }
+        statuses.sort();
+        let expected = if repeated { [200, 200] } else { [200, 502] };
+        assert_eq!(statuses, expected, "{size}");
+        assert!(good.requests().iter().all(|request| request.body == body));
+    }
+}
+
+#[tokio::test]
+async fn with_no_attempts_nothing_is_repeated() {
+    let origins = Origin::several(2);
+    origins[0].stop().await;
+    let weir = in_front_of([&origins[0], &origins[1]], ", retry: { attempts: 0 }").await;
+    let report = weir.client().get_many("/", 10, 1).await;
+    assert_eq!((report.status(502), report.body("b")), (5, 5));
+    assert_eq!(weir.metric("weir_retries_total").await, 0.0);
+    let rejected = weir.metric(r#"weir_rejections_total{reason="connect_failed"}"#);
+    assert_eq!(rejected.await, 5.0);
+}
+
+#[tokio::test]
+async fn no_endpoint_is_tried_twice_for_one_request() {
+    let origins = [resetting(), resetting(), resetting()];
+    let weir = weir(
+        "
+        pools: { web: { endpoints: [$a, $b, $c] } }
+        routes: [{ pool: web, retry: { attempts: 10 } }]
+    ",
+    )
+    .with("a", &origins[0])
+    .with("b", &origins[1])
+    .with("c", &origins[2])
+    .start()
+    .await;
+    assert_eq!(weir.client().get("/").await.status, 502);
+    assert!(origins.iter().all(|origin| origin.hits() == 1));
+    let line = &weir.logged(1).await[0];
+    assert_eq!(outcomes(line), ["reset"; 3]);
+    assert_eq!(line["termination"], "upstream_closed", "{line}");
+    assert_eq!(weir.metric("weir_retries_total").await, 2.0);
+    assert_eq!(weir.metric("weir_picks_total").await, 3.0);
+}
+
+#[tokio::test]
+async fn a_timeout_is_not_tried_again() {
+    let never = Gate::new();
+    let stuck = Origin::start(move |_| Reply::ok("late").after(&never));
+    let good = Origin::serving("b");
+    let weir = in_front_of([&stuck, &good], "").await;
+    let report = weir.client().get_many("/", 4, 1).await;
+    assert_eq!((report.status(504), report.body("b")), (2, 2));
+    assert_eq!(weir.metric("weir_retries_total").await, 0.0);
+    weir.metric_becomes("weir_endpoint_in_flight", 0.0).await;
+}
+
+#[tokio::test]
+async fn the_whole_timeout_bounds_all_attempts_together() {
+    let (hole, second) = (BlackHole::new().await, BlackHole::new().await);
+    let weir = weir(
+        "
+        pools: { web: { endpoints: [$a, $b], connect_timeout: 10s } }
+        routes: [{ pool: web, timeout: 300ms }]
+    ",
+    )
+    .with("a", &hole)
+    .with("b", &second)
+    .start()
+    .await;
+    let began = std::time::Instant::now();
+    assert_eq!(weir.client().get("/").await.status, 504);
+    assert!(began.elapsed() < Duration::from_secs(5));
+    let line = &weir.logged(1).await[0];
+    assert_eq!(line["termination"], "request_timeout", "{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_is_lost_while_backends_are_killed_and_restarted() {
+    let origins = Origin::several(3);
+    let weir = weir(
+        "
+        pools: { web: { balance: round_robin, endpoints: [$a, $b, $c] } }
+        routes: [{ pool: web }]
+    ",
+    )
+    .with("a", &origins[0])
+    .with("b", &origins[1])
+    .with("c", &origins[2])
+    .start()
+    .await;
+    let load = Load::start(&weir.client(), "/", 16);
+    for round in 0..12 {
+        let victim = &origins[round % 3];
+        let (before, done) = (victim.hits(), load.done());
+        eventually("it serves", async || victim.hits() > before + 20).await;
+        victim.stop().await;
+        eventually("the others serve", async || load.done() > done + 200).await;
+        victim.restart();
+    }
+    let report = load.stop().await;
+    report.expect_lossless();
+    assert_eq!(report.retried_on_stale, 0);
+    assert!(weir.metric("weir_retries_total").await > 0.0);
+    weir.metric_becomes("weir_endpoint_in_flight", 0.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn origins_that_close_idle_connections_unannounced_cost_no_request() {
+    let origins = [
+        Origin::start(|_| Reply::ok("a").hang_up()),
+        Origin::start(|_| Reply::ok("b").hang_up()),
+    ];
+    let weir = in_front_of([&origins[0], &origins[1]], "").await;
+    let report = weir.client().get_many("/", 2000, 8).await;
+    report.expect_lossless();
+}
