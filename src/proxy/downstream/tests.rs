@@ -55,6 +55,34 @@ async fn a_body_that_arrives_later_ends_where_it_should() {
 }
 
 #[tokio::test]
+async fn a_chunked_body_is_handed_out_to_its_end_and_no_further() {
+    let (mut downstream, mut client) = arrived(b"3\r\nab").await;
+    downstream.begin_request(HEAD.len(), Body::Chunked, false);
+    let mut body = [0; 64];
+    let read = downstream.read(&mut body).await.unwrap();
+    assert_eq!(&body[..read], b"3\r\nab");
+    assert!(is_pending(&mut downstream).await);
+    client.write_all(b"c\r\n0\r\n\r\nGET /next").await.unwrap();
+    let read = downstream.read(&mut body).await.unwrap();
+    assert_eq!(&body[..read], b"c\r\n0\r\n\r\n");
+    assert!(is_pending(&mut downstream).await);
+    assert_eq!(downstream.held(), b"GET /next");
+}
+
+#[tokio::test]
+async fn behind_malformed_chunks_nothing_is_handed_out() {
+    let (mut downstream, client) = arrived(b"+3\r\nabc\r\n0\r\n\r\n").await;
+    downstream.begin_request(HEAD.len(), Body::Chunked, false);
+    assert!(!downstream.is_malformed());
+    let error = downstream.read(&mut [0; 64]).await.unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert!(downstream.is_malformed());
+    assert!(is_pending(&mut downstream).await);
+    drop(client);
+    assert_eq!(downstream.read(&mut [0; 64]).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn bytes_sent_early_wait_for_the_next_head() {
     let (mut downstream, mut client) = arrived(b"").await;
     downstream.begin_request(HEAD.len(), Body::Sized(0), false);
