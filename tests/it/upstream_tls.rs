@@ -225,6 +225,7 @@ async fn probes_are_made_as_requests_are() {
         .await;
     weir.metric_becomes(r#"weir_endpoint_ready{pool="bad"}"#, 0.0)
         .await;
+    eventually("a probe got through", async || !origin.probes().is_empty()).await;
     assert_eq!(origin.probes()[0].sni.as_deref(), Some("api.test"));
     assert_eq!(weir.client().get("/good").await.text(), "secret");
     assert_eq!(weir.client().get("/bad").await.status, 503);
