@@ -1,7 +1,7 @@
 //! Pools: named groups of endpoints, and the walk of a request over them.
 //!
 //! A [`Pool`] is compiled from its configuration for one snapshot; its endpoints are borrowed from
-//! the process-lived [`Registry`](registry::Registry), so they keep what is known of them. Building
+//! the process-lived [`Registry`], so they keep what is known of them. Building
 //! one changes nothing that a running pool can see. The proxy asks for [`Candidates`] and connects
 //! with the [`PeerTemplate`]; `discovery` replaces the membership; `health` decides readiness.
 //!

@@ -59,9 +59,10 @@ pub fn write(
     }
 }
 
-/// Adds us to the proxies a request has passed, with the version it came in (RFC 9110 §7.6.3).
-pub fn add_via(request: &mut RequestHeader) {
-    let via = match request.version {
+/// Adds us to the proxies a request has passed, with the version it came in (RFC 9110 §7.6.3), which
+/// is not the one it goes on in.
+pub fn add_via(received: Version, request: &mut RequestHeader) {
+    let via = match received {
         Version::HTTP_09 | Version::HTTP_10 => "1.0 weir",
         Version::HTTP_2 => "2.0 weir",
         _ => "1.1 weir",

@@ -143,7 +143,11 @@ fn location(redirect: &Redirect, route: &Route, session: &Session, scheme: Schem
     let head = session.req_header();
     let path = head.uri.path();
     let rest = match &route.config.rule.path {
-        PathPattern::Prefix(prefix) => path.get(prefix.len()..).unwrap_or_default(),
+        PathPattern::Prefix(prefix) => {
+            // The path is normal; the prefix is as the operator spelled it.
+            let prefix = normalize(prefix).unwrap_or(Cow::Borrowed(prefix));
+            path.get(prefix.len()..).unwrap_or_default()
+        }
         PathPattern::Any | PathPattern::Exact(_) | PathPattern::Regex(_) => path,
     };
     let (path, rest) = (without_backslash(path), without_backslash(rest));

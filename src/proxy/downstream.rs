@@ -44,7 +44,7 @@ pub const LINGER_BYTES: usize = 256 * 1024;
 const NEVER: u64 = u64::MAX;
 
 /// How the body of a request is framed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     Sized(u64),
     Chunked,

@@ -88,7 +88,7 @@ pub(super) fn prepare_request(session: &Session, request: &mut RequestHeader, ct
             request,
         );
     }
-    forwarded::add_via(request);
+    forwarded::add_via(session.req_header().version, request);
     if let Some(id) = &ctx.request_id {
         request.set(request_id::NAME, id.clone());
     }

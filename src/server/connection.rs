@@ -21,11 +21,11 @@ use tokio::time::Instant;
 
 use crate::config::model::Limits;
 use crate::proxy::Proxy;
-use crate::proxy::downstream::{self, Downstream, LINGER, LINGER_BYTES};
+use crate::proxy::downstream::{Downstream, LINGER, LINGER_BYTES};
 use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
 use crate::server::caps::{Caps, Place};
-use crate::server::head::{self, Body, Boundary, Head};
+use crate::server::head::{self, Boundary, Head};
 use crate::server::idle::IdleTimer;
 use crate::telemetry::access_log::record::{Record, Timers};
 
@@ -276,12 +276,7 @@ fn lend(
     limits: &Limits,
     is_last: bool,
 ) -> ServerSession {
-    let body = match head.body {
-        Body::None => downstream::Body::Sized(0),
-        Body::Length(bytes) => downstream::Body::Sized(bytes),
-        Body::Chunked => downstream::Body::Chunked,
-    };
-    let bytes = downstream.begin_request(length, body, head.underscores);
+    let bytes = downstream.begin_request(length, head.body, head.underscores);
     let mut session = ServerSession::new_http1(downstream);
     session.set_pipelined_prefix(bytes);
     session.set_keepalive_reuses_remaining(Some(u32::from(!is_last)));

@@ -10,6 +10,7 @@ use std::ops::Range;
 use memchr::memchr;
 
 use crate::config::model::Limits;
+use crate::proxy::downstream::Body;
 use crate::proxy::reject::Rejection;
 
 /// Finds the end of a head in a growing buffer; no byte is looked at twice, so a client that sends
@@ -61,14 +62,6 @@ pub(super) struct Head {
     pub(super) body: Body,
     /// Some field name has an underscore, which CGI-like endpoints cannot tell from a dash.
     pub(super) underscores: bool,
-}
-
-/// How a request's body is framed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Body {
-    None,
-    Length(u64),
-    Chunked,
 }
 
 /// Checks a whole head, its final empty line included.
@@ -275,8 +268,8 @@ impl Fields {
         }
         let body = match self.content_length {
             None if self.chunked => Body::Chunked,
-            None | Some(0) => Body::None,
-            Some(length) => Body::Length(length),
+            None => Body::Sized(0),
+            Some(length) => Body::Sized(length),
         };
         Ok(Head {
             body,

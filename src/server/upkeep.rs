@@ -58,6 +58,8 @@ impl BackgroundService for Upkeep {
             }
             // Two generations of loops must not both set the states of the same endpoints.
             loops.shutdown().await;
+            // Only now: the loops held what the new configuration no longer has.
+            self.process.registry.sweep();
         }
     }
 }

@@ -51,13 +51,20 @@ impl State {
     }
 
     /// Whether an endpoint in this state may be picked.
+    #[inline]
     pub fn is_ready(self) -> bool {
         matches!(self, State::Unproven | State::Healthy)
     }
 
-    /// Whether probes have decided it.
-    pub fn is_proven(self) -> bool {
-        matches!(self, State::Healthy | State::Unhealthy)
+    /// The state whose number this is.
+    #[inline]
+    fn numbered(number: u8) -> State {
+        match number {
+            0 => State::Unproven,
+            1 => State::Pending,
+            2 => State::Healthy,
+            _ => State::Unhealthy,
+        }
     }
 }
 
@@ -112,6 +119,7 @@ impl Endpoint {
     }
 
     /// Attempts running now.
+    #[inline]
     pub fn in_flight(&self) -> u32 {
         self.load.in_flight.load(Relaxed)
     }
@@ -121,10 +129,12 @@ impl Endpoint {
         self.metrics.picks.get()
     }
 
+    #[inline]
     pub fn state(&self) -> State {
-        State::ALL[usize::from(self.load.state.load(Relaxed))]
+        State::numbered(self.load.state.load(Relaxed))
     }
 
+    #[inline]
     pub fn is_ready(&self) -> bool {
         self.state().is_ready()
     }

@@ -7,23 +7,16 @@
 //! verification off, so an endpoint without a name is verified by its address. Its connection pool
 //! does not tell CA bundles apart, so `group_key` separates pools and their TLS files.
 
-use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use pingora_core::protocols::l4::ext::TcpKeepalive;
-use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::HttpPeer;
-use pingora_core::utils::tls::{CertKey, WrappedX509};
-use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use thiserror::Error;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::config::model::{Pool, Tls};
+use crate::config::model::Pool;
 
 /// Why a pool cannot be built: one of its TLS files.
 #[derive(Debug, Error)]
@@ -43,6 +36,13 @@ pub enum PeerError {
     },
 }
 
+mod tls_files;
+
+#[cfg(test)]
+mod tests;
+
+use tls_files::TlsFiles;
+
 pub struct PeerTemplate {
     peer: HttpPeer,
     /// The name sent and verified; `None`: each endpoint's own.
@@ -59,8 +59,11 @@ impl PeerTemplate {
         let mut group = DefaultHasher::new();
         pool.name.hash(&mut group);
         if let Some(tls) = &pool.tls {
-            let files = TlsFiles { pool: &pool.name };
-            files.load(tls, &mut peer, &mut group)?;
+            peer.options.verify_cert = tls.verify;
+            peer.options.verify_hostname = tls.verify;
+            let files = TlsFiles::load(&pool.name, tls)?;
+            files.hash(&mut group);
+            files.apply(&mut peer);
         }
         peer.group_key = group.finish();
         Ok(PeerTemplate {
@@ -109,89 +112,3 @@ fn set_timeouts(peer: &mut HttpPeer, pool: &Pool) {
         user_timeout: Duration::ZERO,
     });
 }
-
-/// Reads the TLS files of one pool. What Pingora would panic on later is refused here.
-struct TlsFiles<'a> {
-    pool: &'a str,
-}
-
-impl TlsFiles<'_> {
-    fn load(
-        &self,
-        tls: &Tls,
-        peer: &mut HttpPeer,
-        group: &mut DefaultHasher,
-    ) -> Result<(), PeerError> {
-        peer.options.verify_cert = tls.verify;
-        peer.options.verify_hostname = tls.verify;
-        if let Some(file) = &tls.ca {
-            let certificates = self.certificates(file)?;
-            certificates.hash(group);
-            let parsed: Box<CaType> = certificates.into_iter().map(parse).collect();
-            peer.options.ca = Some(parsed.into());
-        }
-        if let Some((chain_file, key_file)) = &tls.identity {
-            let chain = self.certificates(chain_file)?;
-            let key = self.key(key_file)?;
-            (&chain, &key).hash(group);
-            peer.client_cert_key = Some(Arc::new(CertKey::new(chain, key)));
-        }
-        Ok(())
-    }
-
-    /// All certificates of a PEM file, at least one.
-    fn certificates(&self, file: &Path) -> Result<Vec<Vec<u8>>, PeerError> {
-        let text = self.read(file)?;
-        let mut certificates = Vec::new();
-        for certificate in CertificateDer::pem_slice_iter(&text) {
-            let certificate =
-                certificate.map_err(|_| self.content(file, "has a damaged PEM section"))?;
-            if X509Certificate::from_der(&certificate).is_err() {
-                return Err(self.content(file, "has a certificate that is not X.509"));
-            }
-            certificates.push(certificate.to_vec());
-        }
-        if certificates.is_empty() {
-            return Err(self.content(file, "has no certificate"));
-        }
-        Ok(certificates)
-    }
-
-    fn key(&self, file: &Path) -> Result<Vec<u8>, PeerError> {
-        let text = self.read(file)?;
-        let key = PrivateKeyDer::from_pem_slice(&text).map_err(|error| match error {
-            pem::Error::NoItemsFound => self.content(file, "has no private key"),
-            _ => self.content(file, "has a damaged PEM section"),
-        })?;
-        let key = key.secret_der().to_vec();
-        // Pingora guesses the key's kind from its bytes again, and panics when it cannot.
-        match PrivateKeyDer::try_from(key.as_slice()) {
-            Ok(_) => Ok(key),
-            Err(_) => Err(self.content(file, "has a private key of an unknown kind")),
-        }
-    }
-
-    fn read(&self, file: &Path) -> Result<Vec<u8>, PeerError> {
-        fs::read(file).map_err(|source| PeerError::Read {
-            pool: self.pool.to_owned(),
-            file: file.to_owned(),
-            source,
-        })
-    }
-
-    fn content(&self, file: &Path, problem: &'static str) -> PeerError {
-        PeerError::Content {
-            pool: self.pool.to_owned(),
-            file: file.to_owned(),
-            problem,
-        }
-    }
-}
-
-/// `certificate` has been parsed once, so this does not panic.
-fn parse(certificate: Vec<u8>) -> WrappedX509 {
-    WrappedX509::new(certificate, pingora_core::utils::tls::parse_x509)
-}
-
-#[cfg(test)]
-mod tests;

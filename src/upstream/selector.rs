@@ -134,6 +134,7 @@ impl<A: Algorithm> BackendIter for BestFirst<A> {
 // === impl Slots ===
 
 impl Slots {
+    #[inline]
     pub fn len(&self) -> usize {
         self.0.len()
     }
@@ -147,27 +148,10 @@ impl Slots {
     }
 
     /// The slot at `place` if it may be picked now: ready and not yet tried.
-    pub fn eligible_at(&self, place: usize, tried: &Tried) -> Option<&Slot> {
-        let slot = &self.0[place];
+    #[inline]
+    pub fn eligible(&self, place: usize, tried: &Tried) -> Option<&Slot> {
+        let slot = self.0.get(place)?;
         (slot.endpoint.is_ready() && !tried.contains(place)).then_some(slot)
-    }
-
-    /// The slots that may be picked now, with their places.
-    pub fn eligible<'a>(&'a self, tried: &'a Tried) -> impl Iterator<Item = (usize, &'a Slot)> {
-        self.eligible_from(0, self.len(), tried)
-    }
-
-    /// The same for the places `start..end`.
-    pub fn eligible_from<'a>(
-        &'a self,
-        start: usize,
-        end: usize,
-        tried: &'a Tried,
-    ) -> impl Iterator<Item = (usize, &'a Slot)> {
-        let slots = self.0[start..end].iter().enumerate();
-        slots
-            .map(move |(offset, slot)| (start + offset, slot))
-            .filter(|&(place, slot)| slot.endpoint.is_ready() && !tried.contains(place))
     }
 }
 
@@ -187,6 +171,7 @@ impl Tried {
         self.high[word] |= bit;
     }
 
+    #[inline]
     pub fn contains(&self, place: usize) -> bool {
         let word = if place < 64 {
             self.low

@@ -457,10 +457,11 @@ async fn a_reload_replaces_routes_and_pools_and_forgets_their_series() {
     );
     weir.metric_becomes(r#"weir_requests_total{route="two"}"#, 1.0)
         .await;
-    assert_eq!(
-        weir.find_metric(r#"weir_picks_total{pool="first"}"#).await,
-        None
-    );
+    eventually("the old pool's series are gone", async || {
+        let picks = weir.find_metric(r#"weir_picks_total{pool="first"}"#);
+        picks.await.is_none()
+    })
+    .await;
     assert_eq!(weir.metric(r#"weir_picks_total{pool="second"}"#).await, 1.0);
 }
 

@@ -5,9 +5,20 @@
 
 pub mod support;
 
+mod bad_backends;
+mod balancing;
 mod command_line;
+mod discovery;
+mod forwarding;
+mod headers;
 mod heads;
+mod health;
 mod lifecycle;
 mod limits;
+mod records;
+mod retries;
+mod routing;
 mod support_works;
 mod upgrades;
+mod upstream_tls;
+mod websocket;

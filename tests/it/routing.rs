@@ -328,6 +328,7 @@ async fn a_redirect_fills_in_its_placeholders() {
           - { path: /old/*, redirect: { to: '/new/{rest}{query}' } }
           - { path: /all/*, redirect: { to: '{scheme}://{host}/x{path}{query}' } }
           - { path: /bare/*, redirect: { to: 'https://other.test' } }
+          - { path: /%7Euser/*, redirect: { to: '/home/user/{rest}' } }
           - { path: '~ ^/v[0-9]', redirect: { to: 'https://{host}{path}#{path}' } }
           - { redirect: { to: '/home/{rest}' } }
     ",
@@ -344,6 +345,9 @@ async fn a_redirect_fills_in_its_placeholders() {
         ("/all/a?b", "http://site.test/x/all/a?b"),
         ("/all/a%20b/../c", "http://site.test/x/all/c"),
         ("/bare/a?b", "https://other.test"),
+        // Route and request may spell the path differently.
+        ("/~user/a/b", "/home/user/a/b"),
+        ("/%7euser/a/b", "/home/user/a/b"),
         ("/v1/a?b", "https://site.test/v1/a#/v1/a"),
         ("/some/where", "/home/some/where"),
         // What a client sends is no template and no header.

@@ -39,13 +39,13 @@ fn passes(head: &str) -> Head {
 #[test]
 fn ordinary_heads_pass_with_their_framing() {
     let plain = passes("GET / HTTP/1.1\r\nHost: a.example:80\r\n\r\n");
-    assert_eq!(plain.body, Body::None);
+    assert_eq!(plain.body, Body::Sized(0));
     let sized = passes("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n");
-    assert_eq!(sized.body, Body::Length(12));
+    assert_eq!(sized.body, Body::Sized(12));
     let chunked = passes("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n");
     assert_eq!(chunked.body, Body::Chunked);
     let empty = passes("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
-    assert_eq!(empty.body, Body::None);
+    assert_eq!(empty.body, Body::Sized(0));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use pingora_core::upstreams::peer::Peer;
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::model::Tls;
 use crate::upstream::tests::config;
 
 const ADDRESS: &str = "10.0.0.1:8443";
@@ -121,6 +122,8 @@ fn files_that_cannot_be_used_are_refused_by_name() {
     let not_base64 = write("not_base64.pem", not_base64.as_bytes());
     let odd_key = write("odd_key.pem", pem("PRIVATE KEY").as_bytes());
     let missing = dir.path().join("missing.pem");
+    let other_dir = TempDir::new().unwrap();
+    let (_, other_key) = identity(&other_dir);
 
     let with_ca = |file: &PathBuf| Tls {
         ca: Some(file.clone()),
@@ -138,6 +141,7 @@ fn files_that_cannot_be_used_are_refused_by_name() {
         (with_ca(&not_base64), &not_base64, "damaged PEM"),
         (with_key(&cert), &cert, "has no private key"),
         (with_key(&odd_key), &odd_key, "unknown kind"),
+        (with_key(&other_key), &other_key, "not the key"),
     ] {
         let error = template(Some(tls)).err().expect("the file is refused");
         let text = error.to_string();

@@ -27,19 +27,46 @@ impl Algorithm for LeastConn {
 
     fn pick(&self, slots: &Slots, tried: &Tried) -> Option<usize> {
         let start = self.start.next()?;
-        let after = slots.eligible_from(start, slots.len(), tried);
-        let before = slots.eligible_from(0, start, tried);
-        let mut best: Option<(usize, Cost)> = None;
-        for (place, slot) in after.chain(before) {
+        let mut best = Best::default();
+        for place in (start..slots.len()).chain(0..start) {
+            let Some(slot) = slots.eligible(place, tried) else {
+                continue;
+            };
             let cost = Cost::of(slot);
             if cost.is_idle() {
                 return Some(place);
             }
-            if best.is_none_or(|(_, least)| cost.is_below(least)) {
-                best = Some((place, cost));
-            }
+            best.meet(place, cost);
         }
-        best.map(|(place, _)| place)
+        best.place
+    }
+}
+
+/// The least cost met so far; the first of equals.
+struct Best {
+    place: Option<usize>,
+    cost: Cost,
+}
+
+impl Default for Best {
+    /// Nothing met: more than any cost.
+    fn default() -> Self {
+        Best {
+            place: None,
+            cost: Cost { load: 1, weight: 0 },
+        }
+    }
+}
+
+impl Best {
+    #[inline]
+    fn meet(&mut self, place: usize, cost: Cost) {
+        if cost.is_below(self.cost) {
+            *self = Best {
+                place: Some(place),
+                cost,
+            };
+        }
     }
 }
 
@@ -51,6 +78,7 @@ struct Cost {
 }
 
 impl Cost {
+    #[inline]
     fn of(slot: &Slot) -> Self {
         Cost {
             load: u64::from(slot.endpoint.in_flight()) + 1,
@@ -58,11 +86,13 @@ impl Cost {
         }
     }
 
+    #[inline]
     fn is_idle(self) -> bool {
         self.load == 1
     }
 
     /// At most 2^32 times 1000: no overflow.
+    #[inline]
     fn is_below(self, other: Cost) -> bool {
         self.load * other.weight < other.load * self.weight
     }

@@ -37,7 +37,7 @@ impl Algorithm for Random {
         let mut rng = self.rng.lock();
         for _ in 0..DRAWS_MAX {
             let place = self.shares.at(rng.u64(0..self.shares.total()));
-            if slots.eligible_at(place, tried).is_some() {
+            if slots.eligible(place, tried).is_some() {
                 return Some(place);
             }
         }
@@ -50,7 +50,10 @@ impl Algorithm for Random {
 fn draw_among_eligible(slots: &Slots, tried: &Tried, rng: &mut Rng) -> Option<usize> {
     let mut seen = 0;
     let mut drawn = None;
-    for (place, slot) in slots.eligible(tried) {
+    for place in 0..slots.len() {
+        let Some(slot) = slots.eligible(place, tried) else {
+            continue;
+        };
         let weight = u64::from(slot.weight);
         seen += weight;
         if rng.u64(0..seen) < weight {

@@ -28,8 +28,11 @@ impl Algorithm for RoundRobin {
         let round = slots.weights().map(u64::from).sum::<u64>();
         let affordable = START_STEPS_MAX / (slots.len() as u64).max(1);
         for _ in 0..seed % round.min(affordable).max(1) {
-            let all = slots.weights().enumerate();
-            step(&mut current, all);
+            let mut step = Step::new(&mut current);
+            for (place, weight) in slots.weights().enumerate() {
+                step.meet(place, weight);
+            }
+            step.pick();
         }
         RoundRobin {
             current: Mutex::new(current),
@@ -37,30 +40,51 @@ impl Algorithm for RoundRobin {
     }
 
     fn pick(&self, slots: &Slots, tried: &Tried) -> Option<usize> {
-        let eligible = slots.eligible(tried);
-        step(
-            &mut self.current.lock(),
-            eligible.map(|(place, slot)| (place, slot.weight)),
-        )
+        let mut current = self.current.lock();
+        let mut step = Step::new(&mut current);
+        for place in 0..slots.len() {
+            if let Some(slot) = slots.eligible(place, tried) {
+                step.meet(place, slot.weight);
+            }
+        }
+        step.pick()
     }
 }
 
-/// One pick of the definition above.
-fn step(current: &mut [i64], eligible: impl Iterator<Item = (usize, u32)>) -> Option<usize> {
-    let mut total = 0;
-    let mut best = None;
-    let mut highest = i64::MIN;
-    for (place, weight) in eligible {
-        let weight = i64::from(weight);
-        total += weight;
-        current[place] += weight;
-        if current[place] > highest {
-            highest = current[place];
-            best = Some(place);
+/// One pick of the definition above, endpoint by endpoint.
+struct Step<'a> {
+    current: &'a mut [i64],
+    total: i64,
+    highest: i64,
+    best: Option<usize>,
+}
+
+impl<'a> Step<'a> {
+    fn new(current: &'a mut [i64]) -> Self {
+        Step {
+            current,
+            total: 0,
+            highest: i64::MIN,
+            best: None,
         }
     }
-    current[best?] -= total;
-    best
+
+    #[inline]
+    fn meet(&mut self, place: usize, weight: u32) {
+        let weight = i64::from(weight);
+        let current = &mut self.current[place];
+        *current += weight;
+        self.total += weight;
+        if *current > self.highest {
+            self.highest = *current;
+            self.best = Some(place);
+        }
+    }
+
+    fn pick(self) -> Option<usize> {
+        self.current[self.best?] -= self.total;
+        self.best
+    }
 }
 
 #[cfg(test)]
