@@ -161,18 +161,41 @@ pub(super) fn prepare_response(
 /// Fields that belong to the endpoint's connection, and those its `Connection` names (RFC 9110
 /// §7.6.1). Pingora writes the client's own `Connection` afterwards.
 fn remove_hop_by_hop(response: &mut ResponseHeader) {
-    for name in ["keep-alive", "proxy-connection", "te", "upgrade"] {
+    // Most responses have none or only `Connection`: one look over the names finds out.
+    let found: Vec<HeaderName> = response
+        .headers
+        .keys()
+        .filter(|name| is_hop_by_hop(name))
+        .cloned()
+        .collect();
+    if found.contains(&header::CONNECTION) {
+        remove_nominated(response);
+    }
+    for name in &found {
         response.remove_header(name);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [header::CONNECTION, header::TE, header::UPGRADE].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
+}
+
+/// Removes the fields that any `Connection` line names.
+fn remove_nominated(response: &mut ResponseHeader) {
     let connection = response.headers.get_all(header::CONNECTION);
     let nominated: Vec<_> = connection
         .iter()
         .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .map(<[u8]>::trim_ascii)
+        // The usual words name no field.
+        .filter(|word| {
+            !word.eq_ignore_ascii_case(b"keep-alive") && !word.eq_ignore_ascii_case(b"close")
+        })
+        .filter_map(|word| HeaderName::from_bytes(word).ok())
         // Not even an endpoint may take the framing away.
         .filter(|name| name != header::CONTENT_LENGTH && name != header::TRANSFER_ENCODING)
         .collect();
-    response.remove_header(&header::CONNECTION);
     for name in nominated {
         response.remove_header(&name);
     }

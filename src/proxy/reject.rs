@@ -39,6 +39,28 @@ pub enum Rejection {
 const RETRY_AFTER: u32 = 5;
 
 impl Rejection {
+    /// One of each kind.
+    pub const ALL: [Rejection; 18] = [
+        Rejection::BadRequest("malformed request"),
+        Rejection::MethodNotAllowed,
+        Rejection::NoRoute,
+        Rejection::HeaderTimeout,
+        Rejection::BodyTimeout,
+        Rejection::BodyTooLarge,
+        Rejection::UriTooLong,
+        Rejection::HeadersTooLarge,
+        Rejection::TooManyConnections,
+        Rejection::TooManyConnectionsPerAddress,
+        Rejection::NoEndpoint,
+        Rejection::ConnectFailed,
+        Rejection::ConnectTimeout,
+        Rejection::UpstreamClosed,
+        Rejection::UpstreamMalformed,
+        Rejection::UpstreamTimeout,
+        Rejection::RequestTimeout,
+        Rejection::Internal,
+    ];
+
     /// The word in log and metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -149,32 +171,11 @@ pub fn accepts_json(accept: Option<&[u8]>) -> bool {
 mod tests {
     use super::*;
 
-    const ALL: [Rejection; 18] = [
-        Rejection::BadRequest("why"),
-        Rejection::MethodNotAllowed,
-        Rejection::NoRoute,
-        Rejection::HeaderTimeout,
-        Rejection::BodyTimeout,
-        Rejection::BodyTooLarge,
-        Rejection::UriTooLong,
-        Rejection::HeadersTooLarge,
-        Rejection::TooManyConnections,
-        Rejection::TooManyConnectionsPerAddress,
-        Rejection::NoEndpoint,
-        Rejection::ConnectFailed,
-        Rejection::ConnectTimeout,
-        Rejection::UpstreamClosed,
-        Rejection::UpstreamMalformed,
-        Rejection::UpstreamTimeout,
-        Rejection::RequestTimeout,
-        Rejection::Internal,
-    ];
-
     #[test]
     fn every_rejection_has_its_own_name_and_an_error_status() {
-        let names: std::collections::HashSet<_> = ALL.iter().map(|r| r.name()).collect();
-        assert_eq!(names.len(), ALL.len());
-        for rejection in ALL {
+        let names: std::collections::HashSet<_> = Rejection::ALL.iter().map(|r| r.name()).collect();
+        assert_eq!(names.len(), Rejection::ALL.len());
+        for rejection in Rejection::ALL {
             let status = rejection.status();
             assert!(status.is_client_error() || status.is_server_error());
             assert_eq!(rejection.retry_after().is_some(), status.as_u16() == 503);
@@ -183,7 +184,7 @@ mod tests {
 
     #[test]
     fn the_body_is_valid_in_both_forms() {
-        for rejection in ALL {
+        for rejection in Rejection::ALL {
             let (json, kind) = rejection.body(true, "abc");
             let value: serde_json::Value = serde_json::from_str(&json).unwrap();
             assert_eq!(value["status"], rejection.status().as_u16());
