@@ -90,6 +90,7 @@ impl Files {
         }
         let kind = name.trim_end_matches(|char: char| char.is_ascii_digit());
         let mut reserved = self.reserved.lock();
+        let port = free_port_beside(&reserved);
         match kind {
             "dir" => self.dir.path().display().to_string(),
             "upgradable" => {
@@ -98,11 +99,11 @@ impl Files {
             }
             "listen" | "admin" => reserved
                 .entry(name.to_owned())
-                .or_insert_with(|| format!("127.0.0.1:{}", free_port()))
+                .or_insert_with(|| format!("127.0.0.1:{port}"))
                 .clone(),
             "port" => reserved
                 .entry(name.to_owned())
-                .or_insert_with(|| free_port().to_string())
+                .or_insert_with(|| port.to_string())
                 .clone(),
             _ => panic!("nothing was given for ${name}"),
         }
@@ -128,6 +129,19 @@ pub(super) fn completed(yaml: &str) -> String {
         }
     }
     completed
+}
+
+/// Given out by the kernel once more, a port may be one that was reserved a moment ago.
+fn free_port_beside(reserved: &BTreeMap<String, String>) -> u16 {
+    let is_new = |port: &u16| {
+        let port = port.to_string();
+        let mut taken = reserved
+            .values()
+            .filter_map(|value| value.rsplit(':').next());
+        taken.all(|taken| taken != port)
+    };
+    let mut ports = std::iter::repeat_with(free_port);
+    ports.find(is_new).expect("it never ends")
 }
 
 pub(super) fn free_port() -> u16 {
