@@ -90,7 +90,6 @@ impl Files {
         }
         let kind = name.trim_end_matches(|char: char| char.is_ascii_digit());
         let mut reserved = self.reserved.lock();
-        let port = free_port_beside(&reserved);
         match kind {
             "dir" => self.dir.path().display().to_string(),
             "upgradable" => {
@@ -142,19 +141,6 @@ pub(super) fn completed(yaml: &str) -> String {
         }
     }
     completed
-}
-
-/// Given out by the kernel once more, a port may be one that was reserved a moment ago.
-fn free_port_beside(reserved: &BTreeMap<String, String>) -> u16 {
-    let is_new = |port: &u16| {
-        let port = port.to_string();
-        let mut taken = reserved
-            .values()
-            .filter_map(|value| value.rsplit(':').next());
-        taken.all(|taken| taken != port)
-    };
-    let mut ports = std::iter::repeat_with(free_port);
-    ports.find(is_new).expect("it never ends")
 }
 
 pub(super) fn free_port() -> u16 {
