@@ -353,6 +353,11 @@ async fn an_endpoint_that_is_drained_or_removed_finishes_what_it_has() {
     gate.open();
     expect_ok(requests).await;
     weir.metric_becomes("weir_endpoint_in_flight", 0.0).await;
+    let removed = format!(r#"weir_picks_total{{endpoint="{}"}}"#, origins[1]);
+    eventually("its series go with its last request", async || {
+        weir.find_metric(&removed).await.is_none()
+    })
+    .await;
     steadily(
         "nothing new comes to them",
         Duration::from_millis(50),
