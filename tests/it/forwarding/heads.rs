@@ -236,7 +236,10 @@ async fn pipelined_requests_are_answered_in_order() {
     let mut connection = weir.client().connect().await;
     let first = connection.request("GET", "/1").bytes();
     let second = connection.request("POST", "/2").body("sized").bytes();
-    let third = connection.request("PUT", "/3").body("").bytes();
+    let third = connection
+        .request("PUT", "/3")
+        .chunked(["chun", "ked"])
+        .bytes();
     let fourth = connection.request("GET", "/4").bytes();
 
     let all = [first, second, third, fourth].concat();
@@ -244,7 +247,7 @@ async fn pipelined_requests_are_answered_in_order() {
     eventually("the first is held", async || gate.waiting() == 1).await;
     gate.open();
 
-    for body in ["/1 ", "/2 sized", "/3 ", "/4 "] {
+    for body in ["/1 ", "/2 sized", "/3 chunked", "/4 "] {
         assert_eq!(connection.response().await.unwrap().text(), body);
     }
     let targets: Vec<_> = origin.requests().into_iter().map(|r| r.target).collect();

@@ -174,7 +174,8 @@ async fn a_body_over_the_limit_is_refused_and_its_sender_can_read_why() {
         let response = connection.exchange(&request).await.unwrap();
         assert_eq!(response.status, 413, "declared: {declared}");
         assert!(response.complete && response.text().contains("larger than allowed"));
-        assert_eq!(origin.hits(), usize::from(!declared));
+        // A declared one never gets there; the reset may overtake the head of the other.
+        assert!(origin.hits() <= usize::from(!declared));
         eventually("the origin sees the abort", async || {
             origin.in_flight() == 0
         })

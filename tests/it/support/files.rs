@@ -96,15 +96,28 @@ impl Files {
                 let dir = self.dir.path().display();
                 format!("pid_file: {dir}/weir.pid, upgrade_socket: {dir}/upgrade.sock")
             }
-            "listen" | "admin" => reserved
-                .entry(name.to_owned())
-                .or_insert_with(|| format!("127.0.0.1:{}", free_port()))
-                .clone(),
-            "port" => reserved
-                .entry(name.to_owned())
-                .or_insert_with(|| free_port().to_string())
-                .clone(),
+            "listen" | "admin" | "port" => {
+                if !reserved.contains_key(name) {
+                    let port = port_beside(reserved.values());
+                    let address = match kind {
+                        "port" => port,
+                        _ => format!("127.0.0.1:{port}"),
+                    };
+                    reserved.insert(name.to_owned(), address);
+                }
+                reserved[name].clone()
+            }
             _ => panic!("nothing was given for ${name}"),
+        }
+    }
+}
+
+/// A port that is free and none of those looked for already: a free one may be found twice.
+fn port_beside<'a>(reserved: impl Iterator<Item = &'a String> + Clone) -> String {
+    loop {
+        let port = free_port().to_string();
+        if !reserved.clone().any(|taken| taken.ends_with(&port)) {
+            return port;
         }
     }
 }
