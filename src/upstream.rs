@@ -33,6 +33,7 @@ pub mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use discovery::Pace;
 use endpoint::{Endpoint, State};
 use member::{Member, MemberSpec};
 use members::{Candidates, Members};
@@ -48,6 +49,8 @@ pub struct Pool {
     members: ArcSwap<Members>,
     /// Held while the membership is replaced, so that two updates do not mix.
     updating: Mutex<()>,
+    /// When names are looked up next; of `discovery`.
+    pace: Mutex<Pace>,
     /// Counts changes of membership.
     changes: watch::Sender<u64>,
 }
@@ -66,6 +69,7 @@ impl Pool {
             peers,
             members: ArcSwap::from_pointee(members),
             updating: Mutex::new(()),
+            pace: Mutex::new(Pace::START),
             changes: watch::Sender::new(0),
         }))
     }

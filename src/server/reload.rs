@@ -65,8 +65,6 @@ impl Reload {
         process.snapshot.store(next.clone());
         logging::set_level(log_level);
         current.forget_routes_absent_from(&next, &process.metrics);
-        // Before the upkeep hears of the next one and looks for what nobody holds any more.
-        drop(current);
         process
             .metrics
             .config_generation

@@ -4,6 +4,7 @@
 //! anew, while what they learned stays with the endpoints. Runs as one Pingora background service.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -15,6 +16,9 @@ use crate::health::{self, probe::Prober};
 use crate::proxy::process::Process;
 use crate::snapshot::Snapshot;
 use crate::upstream::discovery::Discovery;
+
+/// How long an endpoint's series may outlive its last request.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Upkeep {
     process: Arc<Process>,
@@ -28,6 +32,14 @@ impl Upkeep {
             process,
             published,
             prober: Prober::new(),
+        }
+    }
+
+    /// Forgets, for ever, what the configuration has no more and no request holds any longer.
+    async fn sweep(&self) {
+        loop {
+            tokio::time::sleep(SWEEP_INTERVAL).await;
+            self.process.registry.sweep();
         }
     }
 
@@ -53,13 +65,12 @@ impl BackgroundService for Upkeep {
                 changed = published.changed() => if changed.is_err() {
                     return;
                 },
+                () = self.sweep() => {}
                 // While the process drains, its requests still need endpoints that are looked after.
                 _ = shutdown.changed() => return std::future::pending().await,
             }
             // Two generations of loops must not both set the states of the same endpoints.
             loops.shutdown().await;
-            // Only now: the loops held what the new configuration no longer has.
-            self.process.registry.sweep();
         }
     }
 }

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::discovery::ServiceDiscovery;
 use tokio::task::JoinSet;
@@ -44,12 +43,12 @@ pub trait Lookup: Send + Sync + 'static {
 pub struct Discovery<L = Dns> {
     pool: Arc<Pool>,
     lookup: Arc<L>,
-    pace: Mutex<Pace>,
 }
 
-/// How long the answers of the last round are good for.
+/// How long the answers of the last round are good for. The pool keeps it, so that whoever looks up
+/// next knows of the round before.
 #[derive(Clone, Copy)]
-struct Pace {
+pub(super) struct Pace {
     ttl: Duration,
     /// Rounds in a row in which a name did not resolve.
     failures: u32,
@@ -67,7 +66,6 @@ impl<L: Lookup> Discovery<L> {
         Discovery {
             pool,
             lookup: Arc::new(lookup),
-            pace: Mutex::new(Pace::START),
         }
     }
 
@@ -88,7 +86,7 @@ impl<L: Lookup> Discovery<L> {
             return;
         }
         loop {
-            let pause = self.pace.lock().pause();
+            let pause = self.pool.pace.lock().pause();
             tokio::time::sleep(jittered(pause)).await;
             self.update().await;
             // What this round removed may still be held by a request; the next round gets it.
@@ -107,7 +105,7 @@ impl<L: Lookup> Discovery<L> {
             });
         }
         let ttls = lookups.join_all().await;
-        let mut pace = self.pace.lock();
+        let mut pace = self.pool.pace.lock();
         *pace = pace.after(&ttls);
     }
 }
@@ -126,7 +124,7 @@ impl<L: Lookup> ServiceDiscovery for Discovery<L> {
 
 impl Pace {
     /// Nothing has been asked yet.
-    const START: Pace = Pace {
+    pub(super) const START: Pace = Pace {
         ttl: Duration::ZERO,
         failures: 0,
     };

@@ -434,6 +434,7 @@ async fn an_unhealthy_endpoint_stays_out_over_a_reload() {
     let (well, ill) = (Origin::serving("well"), Origin::serving("ill"));
     let health = "http: /healthz, interval: 100ms, rise: 1, fall: 1";
     let weir = probing(health, &[&well, &ill]).await;
+    weir.metric_becomes(&went(&ill, "healthy"), 1.0).await;
     ill.health(false);
     weir.metric_becomes(&ready(&ill), 0.0).await;
     let hits = ill.hits();

@@ -8,6 +8,7 @@ pub mod support;
 mod bad_backends;
 mod balancing;
 mod command_line;
+mod configuration_keys;
 mod discovery;
 mod forwarding;
 mod headers;

@@ -9,6 +9,8 @@ use hickory_resolver::proto::rr::{RData, Record, RecordType};
 use tokio::net::UdpSocket;
 use tokio::time::Instant;
 
+use parking_lot::Mutex;
+
 use super::*;
 use crate::upstream::tests::{config, registry};
 
@@ -146,7 +148,7 @@ async fn all_addresses_of_both_families_are_found_by_a_name_server_of_ones_own()
     let expected = ["10.0.0.9:1", "10.0.0.1:5", "10.0.0.2:5", "[fd00::1]:5"];
     assert_eq!(members(&pool), expected);
     assert!(!discovery.update().await, "the same answer is no change");
-    let pause = discovery.pace.lock().pause();
+    let pause = discovery.pool.pace.lock().pause();
     assert_eq!(
         pause,
         Duration::from_secs(2),

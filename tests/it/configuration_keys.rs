@@ -1,0 +1,436 @@
+//! Every key of the configuration changes what weir does: each is listed here with the scenario that
+//! proves it, and no key of the schema may be missing.
+//!
+//! A key that is read and has no effect is the commonest lie of a configuration file, so a new key
+//! needs a new line here, and the line needs a scenario.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::support::*;
+
+/// A key, and the scenario that shows what it does. Lists and names of pools are left out of a key:
+/// `pools.endpoints.weight`. A key with a short form stands for that form (`pools.tls` is `tls: true`).
+const PROOFS: &[(&str, &str)] = &[
+    (
+        "admin",
+        "lifecycle::without_an_admin_listener_weir_serves_and_stops_all_the_same",
+    ),
+    (
+        "admin.bind",
+        "lifecycle::the_admin_listener_tells_how_weir_is",
+    ),
+    (
+        "listeners.bind",
+        "configuration_keys::every_listener_serves_on_its_own_address",
+    ),
+    ("log.access", "records::the_log_goes_where_it_is_sent"),
+    (
+        "log.access.format",
+        "records::the_combined_format_is_what_other_tools_read",
+    ),
+    ("log.access.path", "records::the_log_goes_where_it_is_sent"),
+    (
+        "log.level",
+        "records::the_level_decides_what_the_process_says_and_a_reload_changes_it",
+    ),
+    (
+        "pools.balance",
+        "balancing::round_robin_shares_out_exactly_by_weight_at_concurrency",
+    ),
+    (
+        "pools.connect_timeout",
+        "forwarding::connections::a_connection_that_is_not_made_in_time_is_a_connect_timeout",
+    ),
+    ("pools.endpoints", "discovery::a_name_is_all_its_addresses"),
+    (
+        "pools.endpoints.address",
+        "balancing::an_endpoint_of_weight_0_gets_nothing",
+    ),
+    (
+        "pools.endpoints.backup",
+        "balancing::a_backup_serves_only_while_no_other_endpoint_is_ready",
+    ),
+    (
+        "pools.endpoints.weight",
+        "balancing::least_conn_spreads_held_requests_evenly_or_by_weight",
+    ),
+    (
+        "pools.health.fall",
+        "health::exactly_rise_passes_and_fall_failures_in_a_row_change_the_state",
+    ),
+    (
+        "pools.health.fast_interval",
+        "health::a_doubtful_endpoint_is_probed_faster",
+    ),
+    (
+        "pools.health.http",
+        "health::an_http_probe_asks_as_it_is_told",
+    ),
+    (
+        "pools.health.http.body",
+        "health::a_probe_accepts_the_statuses_and_the_body_it_is_told_to",
+    ),
+    (
+        "pools.health.http.headers",
+        "health::an_http_probe_asks_as_it_is_told",
+    ),
+    (
+        "pools.health.http.host",
+        "health::an_http_probe_asks_as_it_is_told",
+    ),
+    (
+        "pools.health.http.method",
+        "health::an_http_probe_asks_as_it_is_told",
+    ),
+    (
+        "pools.health.http.path",
+        "health::an_http_probe_asks_as_it_is_told",
+    ),
+    (
+        "pools.health.http.status",
+        "health::a_probe_accepts_the_statuses_and_the_body_it_is_told_to",
+    ),
+    (
+        "pools.health.initial",
+        "health::initial_says_whether_an_endpoint_serves_before_its_first_probe",
+    ),
+    (
+        "pools.health.interval",
+        "health::a_doubtful_endpoint_is_probed_faster",
+    ),
+    (
+        "pools.health.port",
+        "health::a_probe_may_go_to_another_port",
+    ),
+    (
+        "pools.health.rise",
+        "health::exactly_rise_passes_and_fall_failures_in_a_row_change_the_state",
+    ),
+    (
+        "pools.health.tcp",
+        "health::a_tcp_probe_wants_a_connection_and_nothing_more",
+    ),
+    (
+        "pools.health.timeout",
+        "health::a_probe_that_is_not_answered_in_time_has_failed",
+    ),
+    (
+        "pools.idle_timeout",
+        "forwarding::connections::an_unused_upstream_connection_is_closed_after_the_idle_timeout",
+    ),
+    (
+        "pools.read_timeout",
+        "forwarding::timeouts::an_origin_that_does_not_answer_gets_its_client_504",
+    ),
+    (
+        "pools.tls",
+        "configuration_keys::tls_true_verifies_by_the_systems_authorities",
+    ),
+    (
+        "pools.tls.ca",
+        "upstream_tls::a_certificate_of_another_authority_is_refused",
+    ),
+    (
+        "pools.tls.cert",
+        "upstream_tls::the_pools_own_certificate_is_shown",
+    ),
+    (
+        "pools.tls.key",
+        "upstream_tls::the_pools_own_certificate_is_shown",
+    ),
+    (
+        "pools.tls.sni",
+        "upstream_tls::a_certificate_of_another_name_is_refused",
+    ),
+    (
+        "pools.tls.verify",
+        "upstream_tls::without_verification_any_certificate_is_accepted",
+    ),
+    (
+        "pools.tunnel_timeout",
+        "websocket::only_the_tunnel_timeout_ends_an_idle_tunnel",
+    ),
+    (
+        "pools.write_timeout",
+        "forwarding::timeouts::an_origin_that_stops_reading_is_given_up",
+    ),
+    (
+        "routes.body_limit",
+        "forwarding::timeouts::a_body_over_the_limit_is_refused_and_its_sender_can_read_why",
+    ),
+    (
+        "routes.headers",
+        "routing::every_header_a_route_asks_for_must_match",
+    ),
+    (
+        "routes.host",
+        "routing::an_exact_host_goes_before_a_wildcard_before_none_in_any_spelling",
+    ),
+    (
+        "routes.methods",
+        "routing::a_route_that_refuses_a_method_gives_way_to_the_next_best",
+    ),
+    (
+        "routes.name",
+        "records::a_line_tells_what_was_asked_answered_and_by_whom",
+    ),
+    (
+        "routes.path",
+        "routing::an_exact_path_goes_before_the_longest_prefix_before_a_regex_before_none",
+    ),
+    (
+        "routes.pool",
+        "lifecycle::a_reload_replaces_routes_and_pools_and_forgets_their_series",
+    ),
+    (
+        "routes.redirect.status",
+        "routing::a_redirect_has_its_status_for_every_method",
+    ),
+    (
+        "routes.redirect.to",
+        "routing::a_redirect_fills_in_its_placeholders",
+    ),
+    (
+        "routes.request_headers.add",
+        "headers::a_route_edits_what_goes_to_its_endpoint",
+    ),
+    (
+        "routes.request_headers.remove",
+        "headers::a_route_edits_what_goes_to_its_endpoint",
+    ),
+    (
+        "routes.request_headers.set",
+        "headers::a_route_edits_what_goes_to_its_endpoint",
+    ),
+    (
+        "routes.respond.body",
+        "routing::a_fixed_response_has_its_status_body_and_type",
+    ),
+    (
+        "routes.respond.content_type",
+        "routing::a_fixed_response_has_its_status_body_and_type",
+    ),
+    (
+        "routes.respond.status",
+        "routing::a_fixed_response_has_its_status_body_and_type",
+    ),
+    (
+        "routes.response_headers.add",
+        "headers::a_route_edits_what_goes_to_the_client",
+    ),
+    (
+        "routes.response_headers.remove",
+        "headers::a_route_edits_what_goes_to_the_client",
+    ),
+    (
+        "routes.response_headers.set",
+        "headers::a_route_edits_what_goes_to_the_client",
+    ),
+    (
+        "routes.retry.attempts",
+        "retries::with_no_attempts_nothing_is_repeated",
+    ),
+    (
+        "routes.timeout",
+        "forwarding::timeouts::a_request_that_takes_longer_than_its_timeout_gets_504",
+    ),
+    (
+        "server.drain_timeout",
+        "lifecycle::what_hangs_is_cut_off_at_the_drain_timeout",
+    ),
+    (
+        "server.forwarded",
+        "headers::an_endpoint_is_told_who_asks_in_the_form_that_is_configured",
+    ),
+    (
+        "server.limits.body_timeout",
+        "limits::a_request_body_that_stops_gets_408",
+    ),
+    (
+        "server.limits.connections",
+        "limits::connections_beyond_the_cap_get_a_readable_503_until_one_closes",
+    ),
+    (
+        "server.limits.connections_per_address",
+        "limits::one_address_cannot_take_the_places_of_another",
+    ),
+    (
+        "server.limits.header_bytes",
+        "limits::the_bytes_of_a_head_are_bounded",
+    ),
+    (
+        "server.limits.header_count",
+        "limits::the_fields_of_a_head_are_counted",
+    ),
+    (
+        "server.limits.header_timeout",
+        "limits::a_head_that_takes_too_long_gets_408",
+    ),
+    (
+        "server.limits.keepalive_requests",
+        "limits::a_connection_serves_so_many_requests_and_announces_the_last",
+    ),
+    (
+        "server.limits.keepalive_timeout",
+        "limits::an_idle_connection_is_closed_after_its_time_and_not_before",
+    ),
+    (
+        "server.limits.send_timeout",
+        "limits::a_client_that_does_not_read_is_left_after_the_send_timeout",
+    ),
+    ("server.limits.uri_bytes", "limits::the_target_is_bounded"),
+    (
+        "server.pid_file",
+        "upgrades::ten_upgrades_under_load_lose_nothing",
+    ),
+    (
+        "server.resolvers",
+        "discovery::a_reload_asks_the_new_name_servers",
+    ),
+    (
+        "server.threads",
+        "configuration_keys::as_many_threads_serve_as_are_asked_for",
+    ),
+    (
+        "server.trusted_proxies",
+        "headers::the_chain_of_a_trusted_peer_is_continued_and_its_client_believed",
+    ),
+    (
+        "server.upgrade_socket",
+        "upgrades::an_upgrade_that_is_not_prepared_says_what_is_missing",
+    ),
+];
+
+// --- the table
+
+#[tokio::test]
+async fn every_key_has_its_scenario_and_every_scenario_its_key() {
+    let end = weir("").command(&["check", "--schema"]).await;
+    let schema: Value = serde_json::from_str(&end.stdout).unwrap();
+    let mut keys = BTreeSet::new();
+    collect_keys(&schema, &schema, "", &mut keys);
+
+    let listed: BTreeSet<String> = PROOFS.iter().map(|(key, _)| (*key).to_owned()).collect();
+    assert_eq!(listed.len(), PROOFS.len(), "a key is listed once");
+    let unproven: Vec<_> = keys.difference(&listed).collect();
+    assert!(unproven.is_empty(), "no scenario proves {unproven:?}");
+    let unknown: Vec<_> = listed.difference(&keys).collect();
+    assert!(unknown.is_empty(), "no keys of the schema: {unknown:?}");
+}
+
+#[test]
+fn every_scenario_that_is_named_exists_and_is_about_its_key() {
+    for (key, scenario) in PROOFS {
+        let (module, name) = scenario.rsplit_once("::").unwrap();
+        let file = source_of(module);
+        let text = std::fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("{key}: {}: {error}", file.display()));
+        let test = format!("]\nasync fn {name}() {{");
+        assert!(text.contains(&test), "{key}: {scenario} is no scenario");
+        // In the scenario, or in what the scenarios of that file share.
+        let word = match key.rsplit('.').next().unwrap() {
+            "pid_file" | "upgrade_socket" => "$upgradable",
+            word => word,
+        };
+        assert!(text.contains(word), "{key}: {scenario} does not mention it");
+    }
+}
+
+fn source_of(module: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    folder.join(module.replace("::", "/")).with_extension("rs")
+}
+
+/// Adds the path of every key that may hold something else than a map of further keys.
+fn collect_keys(schema: &Value, root: &Value, path: &str, keys: &mut BTreeSet<String>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let definition = root.pointer(reference.trim_start_matches('#'));
+        return collect_keys(definition.unwrap(), root, path, keys);
+    }
+    let forms = ["anyOf", "oneOf"]
+        .iter()
+        .filter_map(|form| schema[form].as_array());
+    let mut forms = forms.flatten().peekable();
+    if forms.peek().is_some() {
+        return forms.for_each(|form| collect_keys(form, root, path, keys));
+    }
+    if let Some(properties) = schema["properties"].as_object() {
+        for (name, inner) in properties {
+            let dot = if path.is_empty() { "" } else { "." };
+            collect_keys(inner, root, &format!("{path}{dot}{name}"), keys);
+        }
+        return;
+    }
+    // A list of anything, or a map whose names are the operator's.
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            return collect_keys(&schema[inner], root, path, keys);
+        }
+    }
+    keys.insert(path.to_owned());
+}
+
+// --- what no other area is about
+
+#[tokio::test]
+async fn every_listener_serves_on_its_own_address() {
+    let weir = weir(
+        "
+        listeners: [{ bind: $listen }, { bind: $listen2 }]
+        routes: [{ respond: { body: x } }]
+    ",
+    )
+    .start()
+    .await;
+
+    for listener in ["listen", "listen2"] {
+        assert_eq!(weir.client_of(listener).get("/").await.text(), "x");
+    }
+    let elsewhere = format!("127.0.0.2:{}", weir.address_of("listen").port());
+    let elsewhere = Client::new(elsewhere.parse().unwrap()).try_get("/").await;
+    assert!(elsewhere.is_err(), "{elsewhere:?}");
+    assert_eq!(weir.logged(2).await.len(), 2);
+}
+
+#[tokio::test]
+async fn as_many_threads_serve_as_are_asked_for() {
+    let mut threads = Vec::new();
+    for count in [1, 5] {
+        let weir = weir(&format!(
+            "server: {{ threads: {count} }}\nroutes: [{{ respond: {{}} }}]"
+        ))
+        .start()
+        .await;
+        assert_eq!(weir.client().get("/").await.status, 200);
+        threads.push(weir.threads());
+    }
+    assert_eq!(threads[1] - threads[0], 4, "{threads:?}");
+}
+
+#[tokio::test]
+async fn tls_true_verifies_by_the_systems_authorities() {
+    let authority = Authority::new();
+    let (dns, identity) = (Dns::new().await, authority.issue("origin.test"));
+    let origin = Origin::tls(&identity, |_| Reply::ok("secret"));
+    dns.resolves("origin.test", &["127.0.0.1"], 60);
+    let weir = weir(
+        "
+        server: { resolvers: [$dns] }
+        pools: { web: { endpoints: ['origin.test:$originport'], tls: true } }
+        routes: [{ pool: web }]
+    ",
+    )
+    .with("dns", &dns)
+    .with("originport", origin.port())
+    .start()
+    .await;
+
+    // TLS it is, but of an authority that this system does not know.
+    assert_eq!(weir.client().get("/").await.status, 502);
+    assert_eq!(origin.hits(), 0);
+    let line = &weir.logged(1).await[0];
+    assert_eq!(line["attempts"][0]["outcome"], "tls_error", "{line}");
+}
