@@ -16,9 +16,9 @@ use crate::proxy::failure::{Ending, Outcome};
 use crate::proxy::reject::Rejection;
 use crate::snapshot::{Route, Snapshot};
 use crate::upstream::Pool;
-use crate::upstream::endpoint::{Endpoint, Lease};
+use crate::upstream::endpoint::Endpoint;
 use crate::upstream::member::Member;
-use crate::upstream::members::Candidates;
+use crate::upstream::members::{Candidates, Pick};
 
 pub struct RequestCtx {
     pub snapshot: Arc<Snapshot>,
@@ -99,9 +99,22 @@ impl RequestCtx {
 pub struct Attempts {
     /// Endpoints not yet tried, best first; made for the first attempt.
     candidates: Option<Candidates>,
-    /// Counts the running attempt on its endpoint.
-    lease: Option<Lease>,
+    /// The endpoint of the running attempt, and what counts the attempt on it.
+    running: Option<Pick>,
+    stale: Stale,
     made: Vec<Attempt>,
+}
+
+/// Whether a request has met a kept connection that its endpoint had just closed. That is nobody's
+/// fault and says nothing of the endpoint, so it costs no attempt: once, the same endpoint is asked
+/// again over a fresh connection (nginx does not count a failed cached connection either).
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stale {
+    #[default]
+    NotMet,
+    /// The next attempt is the repeat.
+    Met,
+    Repeated,
 }
 
 pub struct Attempt {
@@ -113,12 +126,18 @@ pub struct Attempt {
 }
 
 impl Attempts {
-    /// Ends the last attempt and begins one at the best endpoint not yet tried; `None`: none is left.
-    /// The first begins with the request, which spares a look at the clock.
+    /// Ends the last attempt and begins one at the best endpoint not yet tried, or at the last one
+    /// again after a stale connection; `None`: none is left. The first attempt begins with the
+    /// request, which spares a look at the clock.
     pub fn begin(&mut self, pool: &Pool, request_began: Instant) -> Option<Arc<Member>> {
-        self.lease = None;
-        let candidates = self.candidates.get_or_insert_with(|| pool.candidates(&[]));
-        let pick = candidates.lease_next()?;
+        if self.stale == Stale::Met {
+            self.stale = Stale::Repeated;
+        } else {
+            self.running = None;
+            let candidates = self.candidates.get_or_insert_with(|| pool.candidates(&[]));
+            self.running = Some(candidates.lease_next()?);
+        }
+        let pick = self.running.as_ref()?;
         let is_first = self.made.is_empty();
         self.made.push(Attempt {
             endpoint: pick.lease.endpoint().clone(),
@@ -130,8 +149,26 @@ impl Attempts {
             },
             connect: None,
         });
-        self.lease = Some(pick.lease);
-        Some(pick.member)
+        Some(pick.member.clone())
+    }
+
+    /// The last attempt failed on a kept connection; false: that happened to this request before.
+    pub fn meet_stale_connection(&mut self) -> bool {
+        let is_first_time = self.stale == Stale::NotMet;
+        if is_first_time {
+            self.stale = Stale::Met;
+        }
+        is_first_time
+    }
+
+    /// The running attempt must not use a kept connection.
+    pub fn needs_fresh_connection(&self) -> bool {
+        self.stale == Stale::Repeated
+    }
+
+    /// Those that count against a route's `retry.attempts`.
+    pub fn counted(&self) -> usize {
+        self.made.len() - usize::from(self.stale == Stale::Repeated)
     }
 
     pub fn made(&self) -> &[Attempt] {

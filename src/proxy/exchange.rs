@@ -43,6 +43,10 @@ pub(super) fn next_peer(
     let address = member.endpoint.address();
     let mut peer = pool.peers().peer(address, member.host.as_deref());
     limit_timeouts(&mut peer, session, ctx, pool.config());
+    if ctx.attempts.needs_fresh_connection() {
+        // Kept connections are found by this key.
+        peer.group_key = fastrand::u64(..);
+    }
     if session.is_upgrade_req() {
         upgrade::read_late(&mut peer);
     }
@@ -209,21 +213,25 @@ pub(super) fn note_failure(session: &Session, ctx: &mut RequestCtx, error: &mut 
         return;
     }
     let outcome = Outcome::of(error);
-    let connected = ctx
+    let connect = ctx
         .attempts
         .made()
         .last()
-        .is_some_and(|attempt| attempt.connect.is_some());
+        .and_then(|attempt| attempt.connect);
     ctx.attempts.failed(outcome);
     let allowed = ctx.route().map_or(0, |route| route.config.retry_attempts) as usize;
-    let failed = FailedAttempt {
+    let mut failed = FailedAttempt {
         outcome,
-        connected,
+        connected: connect.is_some(),
         response_started: session.response_written().is_some(),
         idempotent: session.req_header().method.is_idempotent(),
         body_replayable: !session.as_ref().retry_buffer_truncated(),
-        attempts_left: ctx.attempts.made().len() <= allowed,
+        attempts_left: allowed > 0,
     };
+    let is_stale = outcome == Outcome::Reset && connect == Some(Duration::ZERO);
+    if !(is_stale && failed.may_retry() && ctx.attempts.meet_stale_connection()) {
+        failed.attempts_left = ctx.attempts.counted() <= allowed;
+    }
     error.set_retry(failed.may_retry());
 }
 

@@ -265,7 +265,6 @@ async fn no_request_is_lost_while_backends_are_killed_and_restarted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "fails about once in ten: a kept connection that is stale counts as a try at its endpoint"]
 async fn origins_that_close_idle_connections_unannounced_cost_no_request() {
     let origins = [
         Origin::start(|_| Reply::ok("a").hang_up()),
