@@ -18,7 +18,7 @@ install = missing=; for pair in $(1); do command -v $${pair%%:*} >/dev/null || m
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: build ## build, then run three test backends, the proxy before them and its dashboard
+demo: build ## build, then run three test backends and the proxy before them
 	exec target/release/weir demo
 
 build: setup ## target/release/weir

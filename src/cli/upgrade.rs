@@ -42,9 +42,7 @@ impl Upgrade {
             .fixed
             .pid_file
             .ok_or_else(|| needs("server.pid_file"))?;
-        let old = pid_file::read(&pid_path).ok_or_else(|| {
-            Failure::Other(format!("no running process in {}", pid_path.display()))
-        })?;
+        let old = running(&pid_path)?;
         let mut new = self.start(old)?;
         let outcome = hand_over(&mut new, old, &socket, &pid_path);
         if outcome.is_err() {
@@ -84,6 +82,23 @@ fn hand_over(new: &mut Child, old: u32, socket: &Path, pid_path: &Path) -> Resul
     wait_until(new, "serves", || pid_file::read(pid_path) == Some(new_pid))?;
     say!(stdout, "process {new_pid} serves; process {old} drains");
     Ok(())
+}
+
+/// The process that serves. A pid file may outlive its process, and the number be given to another
+/// one, which a signal of ours could end.
+fn running(pid_path: &Path) -> Result<u32, Failure> {
+    let none = || Failure::Other(format!("no running process in {}", pid_path.display()));
+    let pid = pid_file::read(pid_path).ok_or_else(none)?;
+    let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm"));
+    let (Ok(theirs), Ok(ours)) = (name(&pid.to_string()), name("self")) else {
+        return Err(none());
+    };
+    if theirs != ours {
+        let (path, theirs) = (pid_path.display(), theirs.trim_end());
+        let text = format!("process {pid} in {path} is {theirs}, not weir: is the file stale?");
+        return Err(Failure::Other(text));
+    }
+    Ok(pid)
 }
 
 fn needs(key: &str) -> Failure {

@@ -23,7 +23,7 @@ pub(crate) struct Root {
     /// Addresses that accept connections: at least one, at most 31. A change needs a restart.
     #[schemars(required, length(min = 1, max = 31))]
     pub(crate) listeners: Option<List<Listener>>,
-    /// Metrics, readiness and the API; or `off`. Default: `{ bind: 127.0.0.1:9494 }`. A change needs a restart.
+    /// Metrics, readiness and status; or `off`. Default: `{ bind: 127.0.0.1:9494 }`. A change needs a restart.
     pub(crate) admin: Option<Toggle<Admin>>,
     /// What is done with a request, by host, path, method and headers: at least one. The most specific wins: an exact
     /// host before a wildcard before none, an exact path before the longest prefix before a regex, then file order.

@@ -350,3 +350,20 @@ async fn sigterm_and_sigint_end_a_process_that_hands_over_to_one_that_hangs() {
         drop(waiting);
     }
 }
+
+#[tokio::test]
+async fn a_stale_pid_file_never_gets_another_process_signalled() {
+    let origin = Origin::serving("ok");
+    let weir = weir(ROUTES).with("origin", &origin).start().await;
+    let own = std::fs::read_to_string(weir.path("weir.pid")).unwrap();
+    // The number of a process that is not weir: this test's own.
+    std::fs::write(weir.path("weir.pid"), std::process::id().to_string()).unwrap();
+    let end = weir.command(&["upgrade"]).await;
+    assert_eq!(end.code, Some(1), "{end:?}");
+    assert!(
+        end.stderr.contains("not weir: is the file stale?"),
+        "{end:?}"
+    );
+    std::fs::write(weir.path("weir.pid"), own).unwrap();
+    assert_eq!(weir.client().get("/").await.text(), "ok");
+}
