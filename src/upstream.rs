@@ -82,10 +82,6 @@ impl Pool {
         &self.config
     }
 
-    pub fn registry(&self) -> &Registry {
-        &self.registry
-    }
-
     pub fn targets(&self) -> &Targets {
         &self.targets
     }

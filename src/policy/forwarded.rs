@@ -9,11 +9,11 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderValue, Version, header};
 use pingora_http::RequestHeader;
 
 use super::client::{Client, Scheme};
-use super::headers::HeaderTarget;
+use super::headers::{self, HeaderTarget};
 use crate::config::model;
 
 const X_FORWARDED: &str = "x-forwarded-";
@@ -44,7 +44,7 @@ pub fn write(
     let forwarded = rfc7239.then(|| forwarded(client, host, &request.headers));
 
     let is_trusted = client.peer.is_trusted;
-    remove_where(request, |name| {
+    headers::remove_where(request, |name| {
         let name = name.as_str();
         let is_x = name.starts_with(X_FORWARDED) || name == X_REAL_IP;
         let is_rfc7239 = name == header::FORWARDED;
@@ -222,13 +222,6 @@ fn address(ip: IpAddr) -> Option<HeaderValue> {
 /// `None` never happens: what the parts hold is valid in a header.
 fn value(text: Vec<u8>) -> Option<HeaderValue> {
     HeaderValue::from_maybe_shared(Bytes::from(text)).ok()
-}
-
-fn remove_where(request: &mut RequestHeader, is_removed: impl Fn(&HeaderName) -> bool) {
-    while let Some(name) = request.headers.keys().find(|name| is_removed(name)) {
-        let name = name.clone();
-        request.remove(&name);
-    }
 }
 
 #[cfg(test)]

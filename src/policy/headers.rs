@@ -30,6 +30,14 @@ pub fn apply(edits: &HeaderEdits, headers: &mut impl HeaderTarget) {
     }
 }
 
+/// Removes every field whose name is meant.
+pub fn remove_where(request: &mut RequestHeader, is_meant: impl Fn(&HeaderName) -> bool) {
+    while let Some(name) = request.headers.keys().find(|name| is_meant(name)) {
+        let name = name.clone();
+        request.remove(&name);
+    }
+}
+
 // === impl HeaderTarget ===
 
 impl HeaderTarget for RequestHeader {

@@ -175,7 +175,7 @@ impl Attempts {
         &self.made
     }
 
-    pub fn current(&mut self) -> Option<&mut Attempt> {
+    fn current(&mut self) -> Option<&mut Attempt> {
         self.made.last_mut()
     }
 

@@ -81,7 +81,9 @@ fn limit_timeouts(peer: &mut HttpPeer, session: &Session, ctx: &RequestCtx, pool
 /// Edits the head that goes to the endpoint. Pingora has removed the hop-by-hop fields.
 pub(super) fn prepare_request(session: &Session, request: &mut RequestHeader, ctx: &RequestCtx) {
     if Downstream::of(session.stream()).is_some_and(|downstream| downstream.underscores) {
-        remove_underscored(request);
+        // CGI-like endpoints read `X_Real_IP` as `X-Real-IP`, which only we may set (nginx's
+        // `underscores_in_headers off`).
+        headers::remove_where(request, |name| name.as_str().contains('_'));
     }
     if let Some(client) = &ctx.client {
         let host = request.headers.get(header::HOST).cloned();
@@ -98,20 +100,6 @@ pub(super) fn prepare_request(session: &Session, request: &mut RequestHeader, ct
     }
     if let Some(route) = ctx.route() {
         headers::apply(&route.config.request_headers, request);
-    }
-}
-
-/// CGI-like endpoints read `X_Real_IP` as `X-Real-IP`, which only we may set (nginx's
-/// `underscores_in_headers off`).
-fn remove_underscored(request: &mut RequestHeader) {
-    let names: Vec<HeaderName> = request
-        .headers
-        .keys()
-        .filter(|name| name.as_str().contains('_'))
-        .cloned()
-        .collect();
-    for name in names {
-        request.remove_header(&name);
     }
 }
 

@@ -103,22 +103,14 @@ fn key(client: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+    use crate::server::head;
 
     fn limits(connections: usize, connections_per_address: usize) -> Limits {
         Limits {
             connections,
             connections_per_address,
-            header_timeout: Duration::from_secs(1),
-            header_bytes: 1024,
-            header_count: 4,
-            uri_bytes: 64,
-            keepalive_timeout: Duration::from_secs(1),
-            keepalive_requests: 1,
-            body_timeout: Duration::from_secs(1),
-            send_timeout: Duration::from_secs(1),
+            ..head::tests::limits()
         }
     }
 

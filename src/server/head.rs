@@ -308,4 +308,4 @@ fn is_authority(value: &[u8]) -> bool {
 
 #[cfg(test)]
 #[path = "head/tests.rs"]
-mod tests;
+pub(super) mod tests;

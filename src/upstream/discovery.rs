@@ -89,8 +89,6 @@ impl<L: Lookup> Discovery<L> {
             let pause = self.pool.pace.lock().pause();
             tokio::time::sleep(jittered(pause)).await;
             self.update().await;
-            // What this round removed may still be held by a request; the next round gets it.
-            self.pool.registry().sweep();
         }
     }
 

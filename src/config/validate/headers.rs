@@ -64,15 +64,7 @@ pub(super) fn fields(
         let at = at.key(name);
         let name = editable(name, &at, report);
         let value = self::value(value, &at, report);
-        if let Some(name) = &name
-            && !seen.insert(name.clone())
-        {
-            report.problem_at_key(
-                &at,
-                format!("{name} is given twice, in different case"),
-                None,
-            );
-        }
+        check_once(name.as_ref(), &mut seen, &at, report);
         fields.extend(name.zip(value));
     }
     fields
@@ -97,6 +89,24 @@ pub(super) fn name(text: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<H
         report.problem_at_key(at, format!("{} is not a header name", quoted(text)), None);
     }
     name
+}
+
+/// YAML tells keys of different case apart; header names do not.
+pub(super) fn check_once(
+    name: Option<&HeaderName>,
+    seen: &mut HashSet<HeaderName>,
+    at: &At<'_>,
+    report: &mut Report<'_>,
+) {
+    if let Some(name) = name
+        && !seen.insert(name.clone())
+    {
+        report.problem_at_key(
+            at,
+            format!("{name} is given twice, in different case"),
+            None,
+        );
+    }
 }
 
 pub(super) fn value(text: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<HeaderValue> {

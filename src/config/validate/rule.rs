@@ -185,15 +185,7 @@ fn header_matches(
         let at = at.key(name);
         let name = headers::name(name, &at, report);
         let value = header_value(text, &at, report);
-        if let Some(name) = &name
-            && !seen.insert(name.clone())
-        {
-            report.problem_at_key(
-                &at,
-                format!("{name} is given twice, in different case"),
-                None,
-            );
-        }
+        headers::check_once(name.as_ref(), &mut seen, &at, report);
         matches.extend(
             name.zip(value)
                 .map(|(name, value)| HeaderMatch { name, value }),

@@ -6,7 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn limits() -> Limits {
+/// Small enough to reach; `caps` tests with its own counts.
+pub(in crate::server) fn limits() -> Limits {
     Limits {
         connections: 1,
         connections_per_address: 1,
