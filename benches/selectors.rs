@@ -9,6 +9,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use weir::config::model::{Balance, Endpoint, Pool as Config, Target, Tls};
 use weir::telemetry::metrics::Metrics;
 use weir::upstream::Pool;
+use weir::upstream::pick_context::PickContext;
 use weir::upstream::registry::Registry;
 
 fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
@@ -40,7 +41,7 @@ fn picks(criterion: &mut Criterion) {
     for size in [8, 1000] {
         for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Random] {
             let pool = pool(balance, size, None);
-            let pick = || black_box(pool.candidates(b"").lease_next());
+            let pick = || black_box(pool.candidates(&PickContext::default()).lease_next());
             criterion.bench_function(&format!("{balance:?}/{size}/idle"), |bencher| {
                 bencher.iter(pick);
             });

@@ -25,7 +25,9 @@ pub mod endpoint;
 pub mod member;
 pub mod members;
 pub mod name;
+pub mod observation;
 pub mod peer;
+pub mod pick_context;
 pub mod registry;
 pub mod selector;
 pub mod targets;
@@ -38,6 +40,7 @@ use endpoint::{Endpoint, State};
 use member::{Member, MemberSpec};
 use members::{Candidates, Members};
 use peer::{PeerError, PeerTemplate};
+use pick_context::PickContext;
 use registry::Registry;
 use targets::Targets;
 
@@ -101,8 +104,8 @@ impl Pool {
     }
 
     /// The endpoints one request may try, best first.
-    pub fn candidates(&self, key: &[u8]) -> Candidates {
-        self.members().candidates(key)
+    pub fn candidates(&self, context: &PickContext<'_>) -> Candidates {
+        self.members().candidates(context)
     }
 
     /// Replaces the membership by a discovery result; true when that is a change. Requests that

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use http::HeaderValue;
 use pingora_core::{Error, ErrorType};
+use pingora_http::ResponseHeader;
 use prometheus::IntGauge;
 
 use crate::policy::body_limit::Meter;
@@ -19,6 +20,8 @@ use crate::upstream::Pool;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::member::Member;
 use crate::upstream::members::{Candidates, Pick};
+use crate::upstream::observation::{Answer, Observation};
+use crate::upstream::pick_context::PickContext;
 
 pub struct RequestCtx {
     pub snapshot: Arc<Snapshot>,
@@ -134,7 +137,9 @@ impl Attempts {
             self.stale = Stale::Repeated;
         } else {
             self.running = None;
-            let candidates = self.candidates.get_or_insert_with(|| pool.candidates(&[]));
+            let candidates = self
+                .candidates
+                .get_or_insert_with(|| pool.candidates(&PickContext::default()));
             self.running = Some(candidates.lease_next()?);
         }
         let pick = self.running.as_ref()?;
@@ -190,16 +195,32 @@ impl Attempts {
         }
     }
 
-    pub fn succeeded(&mut self) {
-        if let Some(attempt) = self.current() {
-            attempt.outcome = Outcome::Ok;
-        }
+    /// The running attempt's response has begun.
+    pub fn succeeded(&mut self, response: &ResponseHeader) {
+        self.ended(
+            Outcome::Ok,
+            Answer::Response(response.status, &response.headers),
+        );
     }
 
     pub fn failed(&mut self, outcome: Outcome) {
+        self.ended(outcome, Answer::Failed(outcome.name()));
+    }
+
+    fn ended(&mut self, outcome: Outcome, answer: Answer<'_>) {
+        let in_flight = self
+            .running
+            .as_ref()
+            .map_or(0, |pick| pick.lease.in_flight());
         if let Some(attempt) = self.current() {
             attempt.outcome = outcome;
-            attempt.endpoint.failed(outcome.name());
+            let now = Instant::now();
+            attempt.endpoint.observe(&Observation {
+                answer,
+                took: now - attempt.began,
+                in_flight,
+                now,
+            });
         }
     }
 }

@@ -125,7 +125,7 @@ pub(super) fn note_response(
         session.as_downstream_mut().set_read_timeout(None);
     }
     if switched || !response.status.is_informational() {
-        ctx.attempts.succeeded();
+        ctx.attempts.succeeded(response);
     }
     Ok(())
 }

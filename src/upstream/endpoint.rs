@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 use log::{info, warn};
 use parking_lot::Mutex;
 
+use super::observation::{Answer, Observation};
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.
@@ -87,6 +88,7 @@ struct Load {
 /// One attempt on an endpoint. Dropping it, on whatever way out, gives its count back exactly once.
 pub struct Lease {
     endpoint: Arc<Endpoint>,
+    in_flight: u32,
 }
 
 impl Endpoint {
@@ -158,8 +160,15 @@ impl Endpoint {
         true
     }
 
+    /// Learns from one attempt.
+    pub fn observe(&self, observation: &Observation<'_>) {
+        if let Answer::Failed(outcome) = observation.answer {
+            self.failed(outcome);
+        }
+    }
+
     /// Counts a failed attempt. `outcome` comes from an enum's words, so it is one of few.
-    pub fn failed(&self, outcome: &'static str) {
+    pub(super) fn failed(&self, outcome: &'static str) {
         self.metrics.failed(&self.pool, &self.name, outcome);
         let mut outcomes = self.outcomes.lock();
         if !outcomes.contains(&outcome) {
@@ -172,17 +181,18 @@ impl Endpoint {
         self.metrics.probed(&self.pool, &self.name, pass);
     }
 
-    /// The outcomes [`failed`](Self::failed) has counted.
+    /// The outcomes that were counted.
     pub fn outcomes(&self) -> Vec<&'static str> {
         self.outcomes.lock().clone()
     }
 
     pub fn lease(self: &Arc<Self>) -> Lease {
-        self.load.in_flight.fetch_add(1, Relaxed);
+        let before = self.load.in_flight.fetch_add(1, Relaxed);
         self.metrics.in_flight.inc();
         self.metrics.picks.inc();
         Lease {
             endpoint: self.clone(),
+            in_flight: before + 1,
         }
     }
 }
@@ -192,6 +202,11 @@ impl Endpoint {
 impl Lease {
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
+    }
+
+    /// Attempts on the endpoint just after this one was granted, itself included.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight
     }
 }
 

@@ -11,6 +11,7 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::endpoint::Lease;
 use super::member::{EndpointTable, Member, MemberSpec, member_of};
+use super::pick_context::PickContext;
 use super::selector::{BestFirst, LeastConn, Random, RoundRobin, Selector};
 use crate::config::model::Balance;
 
@@ -72,11 +73,11 @@ impl Members {
         self.all().iter().any(|member| member.is_ready())
     }
 
-    /// The walk of one request. `key` is what a hashing selector would hash.
-    pub fn candidates(self: Arc<Self>, key: &[u8]) -> Candidates {
+    /// The walk of one request.
+    pub fn candidates(self: Arc<Self>, context: &PickContext<'_>) -> Candidates {
         Candidates {
-            primary: self.primary.walk(key),
-            backup: self.backup.walk(key),
+            primary: self.primary.walk(context),
+            backup: self.backup.walk(context),
             members: self,
         }
     }
@@ -125,7 +126,8 @@ impl Order {
         }
     }
 
-    fn walk(&self, key: &[u8]) -> Walk {
+    fn walk(&self, context: &PickContext<'_>) -> Walk {
+        let key = context.hash_key;
         match self {
             Order::RoundRobin(selector) => Walk::RoundRobin(selector.iter(key)),
             Order::LeastConn(selector) => Walk::LeastConn(selector.iter(key)),

@@ -74,7 +74,7 @@ fn states(pool: &Pool) -> Vec<State> {
 
 /// The ports one request is offered, in order.
 fn offers(pool: &Pool) -> Vec<u16> {
-    let mut candidates = pool.candidates(b"");
+    let mut candidates = pool.candidates(&PickContext::default());
     let next = || Some(candidates.lease_next()?.lease.endpoint().address().port());
     std::iter::from_fn(next).collect()
 }
@@ -115,7 +115,9 @@ fn round_robin_is_exact_under_64_concurrent_requests() {
     let pool = Pool::build(&config, &registry()).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..64 {
-            scope.spawn(|| (0..70).for_each(|_| drop(pool.candidates(b"").lease_next())));
+            scope.spawn(|| {
+                (0..70).for_each(|_| drop(pool.candidates(&PickContext::default()).lease_next()))
+            });
         }
     });
     let picks = |place| endpoint(&pool, place).picks();
@@ -129,7 +131,11 @@ fn least_conn_is_exact_for_leases_taken_at_the_same_time() {
     config.balance = Balance::LeastConn;
     let pool = Pool::build(&config, &registry()).unwrap();
     let picks = std::thread::scope(|scope| {
-        let lease = || pool.candidates(b"").lease_next().expect("all are ready");
+        let lease = || {
+            pool.candidates(&PickContext::default())
+                .lease_next()
+                .expect("all are ready")
+        };
         let threads: Vec<_> = (0..64).map(|_| scope.spawn(lease)).collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join().expect("no panic");
         threads.into_iter().map(join).collect::<Vec<_>>()
@@ -205,7 +211,7 @@ fn members_follow_a_name_and_a_request_keeps_the_membership_it_began_with() {
     let pool = Pool::build(&config(&["10.0.0.1:1", "db.internal:5"]), &registry).unwrap();
     let changes = pool.changes();
     assert_eq!(pool.members().all().len(), 1);
-    let mut running = pool.candidates(b"");
+    let mut running = pool.candidates(&PickContext::default());
 
     resolve(&registry, "db.internal", &["10.0.0.2"], &["::1"]);
     let discovered = pool
