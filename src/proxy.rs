@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use pingora_core::connectors::TransportConnector;
 use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
@@ -19,6 +20,7 @@ use crate::policy::body_limit::Verdict;
 use crate::proxy::admit::Next;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::failure::Ending;
+use crate::proxy::forward::Forwarder;
 use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
 
@@ -28,19 +30,25 @@ pub mod ctx;
 pub mod downstream;
 mod exchange;
 pub mod failure;
+mod forward;
 pub mod process;
 mod record;
 pub mod reject;
 mod respond;
 mod upgrade;
+mod upstream;
 
 pub struct Proxy {
     process: Arc<Process>,
+    forwarder: Forwarder,
 }
 
 impl Proxy {
-    pub fn new(process: Arc<Process>) -> Proxy {
-        Proxy { process }
+    pub fn new(process: Arc<Process>, connector: TransportConnector) -> Proxy {
+        Proxy {
+            process,
+            forwarder: Forwarder::new(connector),
+        }
     }
 }
 
@@ -58,7 +66,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         match admit::admit(session, ctx) {
-            Ok(Next::Forward) => Ok(false),
+            Ok(Next::Forward) if session.is_upgrade_req() => Ok(false),
+            Ok(Next::Forward) => {
+                let metrics = &self.process.metrics;
+                let forwarded = self.forwarder.forward(session, ctx, metrics);
+                forwarded.await.map(|()| true)
+            }
             Ok(Next::Answer(answer)) => answer.send(session).await.map(|()| true),
             Err(rejection) => Err(ctx.reject(rejection)),
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use log::warn;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use pingora_core::connectors::{ConnectorOptions, TransportConnector};
 use pingora_core::listeners::ListenerConfig;
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::{Opt, ServerConf};
@@ -194,20 +195,17 @@ fn edge_service(
     caps: &Arc<Caps>,
     conf: &Arc<ServerConf>,
 ) -> Service<Edge> {
-    let proxy = http_proxy(conf, Proxy::new(process.clone()));
+    let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
+    let proxy = http_proxy(conf, Proxy::new(process.clone(), connector));
     let edge = Edge::new(process.clone(), proxy, caps.clone());
     let mut service = Service::new("listeners".to_owned(), edge);
     for listener in &fixed.listeners {
         let config = ListenerConfig::tcp(listener.bind.to_string());
-        let buffers = L4BufferSettings::new(0, WRITE_BUFFER_BYTES);
-        service.add_listener(config.l4_buffer(buffers));
+        // `proxy::downstream` buffers both ways, only while there is something to hold.
+        service.add_listener(config.l4_buffer(L4BufferSettings::new(0, 0)));
     }
     service
 }
-
-/// Holds a response's head and a small body, so that both leave in one packet. Reads need no buffer:
-/// `proxy::downstream` reads ahead only while there is something to read.
-const WRITE_BUFFER_BYTES: usize = 4096;
 
 fn admin_service(fixed: &Fixed, process: &Arc<Process>) -> Vec<Box<dyn ServiceWithDependents>> {
     let Some(address) = fixed.admin else {

@@ -183,6 +183,17 @@ pub struct HeaderEdits {
     pub add: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl HeaderEdits {
+    /// Whether a field of this name does not stay as it is.
+    pub fn replaces(&self, name: &str) -> bool {
+        let mut replaced = self
+            .remove
+            .iter()
+            .chain(self.set.iter().map(|(name, _)| name));
+        replaced.any(|replaced| replaced.as_str().eq_ignore_ascii_case(name))
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// Unique; the `pool` label of log and metrics.

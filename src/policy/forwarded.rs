@@ -9,7 +9,7 @@ use std::io::Write;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use pingora_http::RequestHeader;
 
 use super::client::{Client, Scheme};
@@ -25,49 +25,75 @@ const ADDRESS_BYTES_MAX: usize = 45;
 /// Room for what is nearly always added to a chain, so that it grows once.
 const ENTRY_BYTES: usize = 96;
 
-/// Replaces what `request` says of the client by what is true as far as trusted peers are.
-///
-/// `host` is the authority as it was received; `None`: the request has none (HTTP/1.0).
-pub fn write(
-    form: model::Forwarded,
-    client: &Client,
-    host: Option<&HeaderValue>,
-    request: &mut RequestHeader,
-) {
-    let (x_forwarded, rfc7239) = match form {
-        model::Forwarded::XForwarded => (true, false),
-        model::Forwarded::Rfc7239 => (false, true),
-        model::Forwarded::Both => (true, true),
-    };
-    // Both read what the peer sent, so both come before anything is removed.
-    let x_forwarded = x_forwarded.then(|| XForwarded::of(client, host, &request.headers));
-    let forwarded = rfc7239.then(|| forwarded(client, host, &request.headers));
+/// What the endpoint is told, and what of the client's own fields it replaces.
+pub struct Told {
+    is_trusted: bool,
+    x_forwarded: Option<XForwarded>,
+    /// `Some(None)`: the family is ours, with nothing to say.
+    rfc7239: Option<Option<HeaderValue>>,
+}
 
-    let is_trusted = client.peer.is_trusted;
-    headers::remove_where(request, |name| {
-        let name = name.as_str();
-        let is_x = name.starts_with(X_FORWARDED) || name == X_REAL_IP;
-        let is_rfc7239 = name == header::FORWARDED;
-        (is_x && (!is_trusted || x_forwarded.is_none()))
-            || (is_rfc7239 && (!is_trusted || forwarded.is_none()))
-    });
-    if let Some(x_forwarded) = x_forwarded {
-        x_forwarded.write(request);
+impl Told {
+    /// `host` is the authority as it was received; `None`: the request has none (HTTP/1.0). `sent`
+    /// are the fields as they were received.
+    pub fn of(
+        form: model::Forwarded,
+        client: &Client,
+        host: Option<&HeaderValue>,
+        sent: &HeaderMap,
+    ) -> Told {
+        let (x_forwarded, rfc7239) = match form {
+            model::Forwarded::XForwarded => (true, false),
+            model::Forwarded::Rfc7239 => (false, true),
+            model::Forwarded::Both => (true, true),
+        };
+        Told {
+            is_trusted: client.peer.is_trusted,
+            x_forwarded: x_forwarded.then(|| XForwarded::of(client, host, sent)),
+            rfc7239: rfc7239.then(|| forwarded(client, host, sent)),
+        }
     }
-    if let Some(value) = forwarded.flatten() {
-        request.set("Forwarded", value);
+
+    /// Whether a field of this name that the client sent must not reach the endpoint.
+    pub fn replaces(&self, name: &HeaderName) -> bool {
+        if *name == header::FORWARDED {
+            let is_kept = self.is_trusted && matches!(self.rfc7239, Some(None));
+            return !is_kept;
+        }
+        let name = name.as_str();
+        if !name.starts_with(X_FORWARDED) && name != X_REAL_IP {
+            return false;
+        }
+        match &self.x_forwarded {
+            Some(fields) if self.is_trusted => fields.has(name),
+            _ => true,
+        }
+    }
+
+    /// The fields to write.
+    pub fn fields(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+        let x_forwarded = self.x_forwarded.iter().flat_map(XForwarded::fields);
+        let rfc7239 = self.rfc7239.iter().flatten();
+        x_forwarded.chain(rfc7239.map(|value| ("Forwarded", value)))
     }
 }
 
-/// Adds us to the proxies a request has passed, with the version it came in (RFC 9110 §7.6.3), which
-/// is not the one it goes on in.
-pub fn add_via(received: Version, request: &mut RequestHeader) {
-    let via = match received {
+/// Replaces what `request` says of the client by what is true as far as trusted peers are.
+pub fn write(told: &Told, request: &mut RequestHeader) {
+    headers::remove_where(request, |name| told.replaces(name));
+    for (name, value) in told.fields() {
+        request.set(name, value.clone());
+    }
+}
+
+/// What adds us to the proxies a request has passed, with the version it came in (RFC 9110 §7.6.3),
+/// which is not the one it goes on in.
+pub fn via(received: Version) -> HeaderValue {
+    HeaderValue::from_static(match received {
         Version::HTTP_09 | Version::HTTP_10 => "1.0 weir",
         Version::HTTP_2 => "2.0 weir",
         _ => "1.1 weir",
-    };
-    request.add("Via", HeaderValue::from_static(via));
+    })
 }
 
 /// `None`: the header stays as the trusted peer sent it, or there is nothing to say.
@@ -99,17 +125,20 @@ impl XForwarded {
         }
     }
 
-    fn write(self, request: &mut RequestHeader) {
-        for (name, value) in [
-            ("X-Forwarded-For", self.chain),
-            ("X-Real-IP", self.real_ip),
-            ("X-Forwarded-Proto", self.scheme),
-            ("X-Forwarded-Host", self.host),
-        ] {
-            if let Some(value) = value {
-                request.set(name, value);
-            }
-        }
+    fn fields(&self) -> impl Iterator<Item = (&'static str, &HeaderValue)> {
+        [
+            ("X-Forwarded-For", &self.chain),
+            ("X-Real-IP", &self.real_ip),
+            ("X-Forwarded-Proto", &self.scheme),
+            ("X-Forwarded-Host", &self.host),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.as_ref()?)))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.fields()
+            .any(|(ours, _)| ours.eq_ignore_ascii_case(name))
     }
 }
 

@@ -1,8 +1,9 @@
-//! Follows a chunked request body to its end, strictly (RFC 9112 §7.1).
+//! Follows a chunked body to its end, strictly (RFC 9112 §7.1).
 //!
-//! Pingora decodes the chunks; it reads on behind the last one, and lets pass what another reader
-//! could take for something else. So `downstream` follows the bytes first: what lies behind the body
-//! is not handed out, and a body with more than one reading never ends. Pure: bytes in, a verdict out.
+//! Of a request, Pingora decodes the chunks; it reads on behind the last one, and lets pass what
+//! another reader could take for something else. So `downstream` follows the bytes first: what lies
+//! behind the body is not handed out, and a body with more than one reading never ends. A response is
+//! decoded with it, by `upstream`. Pure: bytes in, a verdict out.
 
 /// A size with its extensions; nobody has a use for long ones.
 const SIZE_LINE_BYTES_MAX: usize = 4096;
@@ -58,21 +59,38 @@ impl Chunks {
     /// How many of these bytes belong to the body: all, unless it ends among them.
     pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut at = 0;
-        while at < bytes.len() && !self.is_over() {
-            if self.state == State::Data {
-                let left = usize::try_from(self.size).unwrap_or(usize::MAX);
-                let passed = left.min(bytes.len() - at);
-                self.size -= passed as u64;
-                at += passed;
-                if self.size == 0 {
-                    self.state = State::DataCr;
-                }
-            } else {
-                self.state = self.step(bytes[at])?;
-                at += 1;
+        loop {
+            let (framing, data) = self.next_data(&bytes[at..])?;
+            at += framing + data;
+            if data == 0 {
+                return Ok(at);
             }
         }
-        Ok(at)
+    }
+
+    /// How many of these bytes are framing, and how many behind those are data of one chunk. No data:
+    /// the bytes, or the body, are at their end.
+    pub(super) fn next_data(&mut self, bytes: &[u8]) -> Result<(usize, usize), Malformed> {
+        let mut at = 0;
+        while at < bytes.len() && !self.is_over() {
+            if self.state == State::Data {
+                return Ok((at, self.take_data(bytes.len() - at)));
+            }
+            self.state = self.step(bytes[at])?;
+            at += 1;
+        }
+        Ok((at, 0))
+    }
+
+    /// Passes over at most `available` bytes of the chunk.
+    fn take_data(&mut self, available: usize) -> usize {
+        let left = usize::try_from(self.size).unwrap_or(usize::MAX);
+        let taken = left.min(available);
+        self.size -= taken as u64;
+        if self.size == 0 {
+            self.state = State::DataCr;
+        }
+        taken
     }
 
     fn step(&mut self, byte: u8) -> Result<State, Malformed> {

@@ -29,6 +29,10 @@ use tokio::time::{Instant, Sleep};
 
 use crate::proxy::chunks::{Chunks, Malformed};
 
+mod outgoing;
+
+use outgoing::Outgoing;
+
 /// A head mostly fits; a larger one grows the buffer.
 const FILL_BYTES: usize = 4096;
 /// Room for a read of a chunked body.
@@ -71,7 +75,8 @@ pub struct Downstream {
     /// Read from the socket, not yet handed out.
     held: BytesMut,
     left: Left,
-    /// Some of the response may still wait in the stream's buffer.
+    outgoing: Outgoing,
+    /// Some of the response may still wait in a buffer.
     unflushed: bool,
     /// The running request's head has a field name with an underscore.
     pub underscores: bool,
@@ -89,6 +94,7 @@ impl Downstream {
             stream,
             held: BytesMut::new(),
             left: Left::Bytes(0),
+            outgoing: Outgoing::default(),
             unflushed: false,
             underscores: false,
             tunnel: AtomicBool::new(false),
@@ -293,7 +299,7 @@ impl Downstream {
     /// it: whoever waits for the client has nothing to write, so what was written goes out. A failure
     /// shows in the next write.
     fn flush_before_waiting(&mut self, cx: &mut Context<'_>) {
-        if self.unflushed && Pin::new(&mut self.stream).poll_flush(cx).is_ready() {
+        if self.unflushed && self.outgoing.poll_flush(&mut self.stream, cx).is_ready() {
             self.unflushed = false;
         }
     }
@@ -362,7 +368,7 @@ impl AsyncWrite for Downstream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.unflushed = true;
-        let written = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        let written = this.outgoing.poll_write(&mut this.stream, cx, bytes);
         if written.is_pending() {
             // A deadline must end a stalled write, but the error response that tells of it is
             // written after the deadline: only a write that has to wait is checked.
@@ -373,7 +379,7 @@ impl AsyncWrite for Downstream {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        let flushed = this.outgoing.poll_flush(&mut this.stream, cx);
         this.unflushed = flushed.is_pending();
         if this.unflushed {
             this.check_deadline(cx)?;
@@ -382,25 +388,9 @@ impl AsyncWrite for Downstream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.unflushed = true;
-        let written = Pin::new(&mut this.stream).poll_write_vectored(cx, slices);
-        if written.is_pending() {
-            this.check_deadline(cx)?;
-        }
-        written
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        ready!(this.outgoing.poll_flush(&mut this.stream, cx))?;
+        Pin::new(&mut this.stream).poll_shutdown(cx)
     }
 }
 

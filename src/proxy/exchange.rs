@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use prometheus::IntGauge;
 
 use crate::config::model::Pool;
+use crate::policy::forwarded::Told;
 use crate::policy::headers::HeaderTarget;
 use crate::policy::{forwarded, headers, request_id};
 use crate::proxy::ctx::{Counted, RequestCtx};
@@ -86,15 +87,12 @@ pub(super) fn prepare_request(session: &Session, request: &mut RequestHeader, ct
         headers::remove_where(request, |name| name.as_str().contains('_'));
     }
     if let Some(client) = &ctx.client {
-        let host = request.headers.get(header::HOST).cloned();
-        forwarded::write(
-            ctx.snapshot.config.forwarded,
-            client,
-            host.as_ref(),
-            request,
-        );
+        let form = ctx.snapshot.config.forwarded;
+        let sent = &request.headers;
+        let told = Told::of(form, client, sent.get(header::HOST), sent);
+        forwarded::write(&told, request);
     }
-    forwarded::add_via(session.req_header().version, request);
+    request.add("Via", forwarded::via(session.req_header().version));
     if let Some(id) = &ctx.request_id {
         request.set(request_id::NAME, id.clone());
     }

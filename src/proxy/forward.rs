@@ -1,0 +1,236 @@
+//! Forwards a request: attempt after attempt, until an endpoint answers or none may follow.
+//!
+//! One attempt is one conversation: pieces of the request go to the endpoint and pieces of the response
+//! to the client, each as it comes, in both directions at once. Whatever waits for the endpoint also
+//! watches the client, so that its leaving and its deadline end the attempt. What is decided about an
+//! attempt is decided in `exchange`; requests that Pingora's own machine forwards (upgrades) do not
+//! come here. Called by `proxy`.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Version, header};
+use pingora_core::connectors::TransportConnector;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use crate::policy::body_limit::Verdict;
+use crate::proxy::ctx::RequestCtx;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::exchange;
+use crate::proxy::reject::Rejection;
+use crate::proxy::upstream::{Piece, Upstream, request};
+use crate::telemetry::metrics::Metrics;
+
+/// What all requests forward with.
+pub(super) struct Forwarder {
+    /// Connects to endpoints, and keeps connections for the next request.
+    connector: TransportConnector,
+}
+
+impl Forwarder {
+    pub(super) fn new(connector: TransportConnector) -> Forwarder {
+        Forwarder { connector }
+    }
+
+    /// Returns when the whole response has been given to the client.
+    pub(super) async fn forward(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        metrics: &Metrics,
+    ) -> Result<()> {
+        session.as_downstream_mut().enable_retry_buffering();
+        loop {
+            let peer = exchange::next_peer(session, ctx, metrics)
+                .map_err(|rejection| ctx.reject(rejection))?;
+            let Err(mut error) = self.attempt(&peer, session, ctx, metrics).await else {
+                return Ok(());
+            };
+            exchange::note_failure(session, ctx, &mut error);
+            if !error.retry() {
+                return Err(error);
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+        metrics: &Metrics,
+    ) -> Result<()> {
+        let (stream, reused) = self.connect(peer).await.map_err(|error| error.into_up())?;
+        ctx.attempts.connected(reused);
+        let mut conversation = Conversation {
+            upstream: Upstream::new(stream, peer, &session.req_header().method),
+            session,
+            ctx,
+            metrics,
+            request_over: false,
+        };
+        if let Err(error) = conversation.hold().await {
+            show_what_was_given(session).await;
+            return Err(error);
+        }
+        let idle_timeout = peer.idle_timeout();
+        if idle_timeout.is_none_or(|time| !time.is_zero())
+            && let Some(stream) = conversation.upstream.into_reusable()
+        {
+            let key = peer.reuse_hash();
+            self.connector.release_stream(stream, key, idle_timeout);
+        }
+        finish(session).await
+    }
+
+    /// A kept connection, or a new one.
+    async fn connect(&self, peer: &HttpPeer) -> Result<(Stream, bool)> {
+        match self.connector.reused_stream(peer).await {
+            Some(stream) => Ok((stream, true)),
+            // Boxed: the rare way is the large one.
+            None => Ok((Box::pin(self.connector.new_stream(peer)).await?, false)),
+        }
+    }
+}
+
+/// One request and its response, on the way.
+struct Conversation<'a> {
+    upstream: Upstream,
+    session: &'a mut Session,
+    ctx: &'a mut RequestCtx,
+    metrics: &'a Metrics,
+    /// All of the request is with the endpoint, or can no longer be.
+    request_over: bool,
+}
+
+impl Conversation<'_> {
+    /// Goes on until both messages are over.
+    async fn hold(&mut self) -> Result<()> {
+        self.begin_request().await?;
+        while !(self.request_over && self.upstream.is_over()) {
+            let client = &mut self.session.downstream_session;
+            tokio::select! {
+                biased;
+                piece = self.upstream.next(), if !self.upstream.is_over() => match piece? {
+                    Piece::Head(head) => give_head(head, self.session, self.ctx, self.metrics).await?,
+                    Piece::Body(bytes) => give_body(bytes, client).await?,
+                    Piece::End => {}
+                },
+                body = client.read_body_or_idle(self.request_over) => {
+                    let body = body.map_err(|error| error.into_down())?;
+                    self.take_body(body.as_deref().unwrap_or_default()).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the head, and what an attempt before this one read of the body.
+    async fn begin_request(&mut self) -> Result<()> {
+        let underscores =
+            Downstream::of(self.session.stream()).is_some_and(|downstream| downstream.underscores);
+        let (head, framing) = request::head(self.session.req_header(), underscores, self.ctx)
+            .map_err(|rejection| self.ctx.reject(rejection))?;
+        self.upstream.write_head(&head, framing).await?;
+        if let Some(body) = self.session.as_downstream().get_retry_buffer() {
+            self.upstream.write_body(&body).await?;
+        }
+        if self.session.as_downstream_mut().is_body_done() {
+            self.end_request().await?;
+        }
+        Ok(())
+    }
+
+    async fn end_request(&mut self) -> Result<()> {
+        self.request_over = true;
+        self.upstream.end_request().await
+    }
+
+    /// The client sent some of the body, or ended it.
+    async fn take_body(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.ctx.body.add(bytes.len()) != Verdict::Within {
+            return Err(self.ctx.reject(Rejection::BodyTooLarge));
+        }
+        let mut sent = self.upstream.write_body(bytes).await;
+        if sent.is_ok() && self.session.as_downstream_mut().is_body_done() {
+            sent = self.end_request().await;
+        }
+        match sent {
+            Err(error) if error.etype() == &ErrorType::WriteTimedout => Err(error),
+            Err(_) => {
+                // An endpoint may answer before it has read everything, and close: what it says,
+                // or that it says nothing, is read next.
+                self.request_over = true;
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+async fn give_head(
+    mut head: Box<ResponseHeader>,
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    metrics: &Metrics,
+) -> Result<()> {
+    exchange::note_response(session, &head, ctx, &metrics.tunnels)?;
+    if needs_framing(&session.req_header().method, &head) {
+        head.set_version(Version::HTTP_11);
+        head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    exchange::prepare_response(session, &mut head, ctx);
+    let written = session.as_downstream_mut().write_response_header(head);
+    written.await.map_err(|error| error.into_down())
+}
+
+/// Whether the endpoint ends the body by closing, which would cost the client its connection too.
+fn needs_framing(method: &Method, head: &ResponseHeader) -> bool {
+    let has_body = method != Method::HEAD
+        && !head.status.is_informational()
+        && !matches!(
+            head.status,
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+        );
+    let is_framed = |fields: &HeaderMap| {
+        fields.contains_key(header::CONTENT_LENGTH)
+            || fields.contains_key(header::TRANSFER_ENCODING)
+    };
+    has_body && !is_framed(&head.headers)
+}
+
+async fn give_body(bytes: &[u8], client: &mut ServerSession) -> Result<()> {
+    let written = match client {
+        // Written from where it was read into.
+        ServerSession::H1(client) => client.write_body(bytes).await.map(|_| ()),
+        client => {
+            client
+                .write_response_body(Bytes::copy_from_slice(bytes), false)
+                .await
+        }
+    };
+    written.map_err(|error| error.into_down())
+}
+
+/// A response breaks off: its client is to see how far it came. `Downstream` sends what it holds when
+/// somebody begins to wait for the client.
+async fn show_what_was_given(session: &mut Session) {
+    let mut wait = pin!(session.downstream_session.read_body_or_idle(true));
+    poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx).is_ready())).await;
+}
+
+/// Ends the response: all of it goes out now.
+async fn finish(session: &mut Session) -> Result<()> {
+    let finished = match session.as_downstream_mut() {
+        ServerSession::H1(client) => client.finish_body().await.map(|_| ()),
+        client => client.write_response_body(Bytes::new(), true).await,
+    };
+    finished.map_err(|error| error.into_down())
+}
