@@ -46,8 +46,8 @@ pub struct Proxy {
 impl Proxy {
     pub fn new(process: Arc<Process>, connector: TransportConnector) -> Proxy {
         Proxy {
+            forwarder: Forwarder::new(process.clone(), connector),
             process,
-            forwarder: Forwarder::new(connector),
         }
     }
 }
@@ -68,8 +68,7 @@ impl ProxyHttp for Proxy {
         match admit::admit(session, ctx) {
             Ok(Next::Forward) if session.is_upgrade_req() => Ok(false),
             Ok(Next::Forward) => {
-                let metrics = &self.process.metrics;
-                let forwarded = self.forwarder.forward(session, ctx, metrics);
+                let forwarded = self.forwarder.forward(session, ctx);
                 forwarded.await.map(|()| true)
             }
             Ok(Next::Answer(answer)) => answer.send(session).await.map(|()| true),

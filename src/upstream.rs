@@ -22,6 +22,7 @@ use crate::config::model;
 
 pub mod discovery;
 pub mod endpoint;
+pub mod kept;
 pub mod member;
 pub mod members;
 pub mod name;

@@ -81,10 +81,12 @@ impl RequestCtx {
             .unwrap_or("-")
     }
 
-    /// What is left of the route's whole-request timeout; `None`: it has none.
+    /// What is left of the route's whole-request timeout; `None`: it has none. Never zero, which would
+    /// mean "no time at all" to some timers and "none" to others.
     pub fn time_left(&self) -> Option<Duration> {
         let timeout = self.route()?.config.timeout?;
-        Some(timeout.saturating_sub(self.started.elapsed()))
+        let left = timeout.saturating_sub(self.started.elapsed());
+        Some(left.max(Duration::from_millis(1)))
     }
 
     /// Remembers why the request ends here, and says so in the form Pingora's callbacks return.

@@ -2,6 +2,7 @@
 //!
 //! Called by `proxy`'s callbacks, in the order of this file.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderName, StatusCode, Version, header};
@@ -11,7 +12,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use prometheus::IntGauge;
 
-use crate::config::model::Pool;
+use crate::config::model;
 use crate::policy::forwarded::Told;
 use crate::policy::headers::HeaderTarget;
 use crate::policy::{forwarded, headers, request_id};
@@ -20,19 +21,23 @@ use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
 use crate::proxy::reject::Rejection;
 use crate::proxy::upgrade;
+use crate::proxy::upstream::Timeouts;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::Pool;
+use crate::upstream::member::Member;
 
-/// The next endpoint to try, with every timeout set.
-pub(super) fn next_peer(
-    session: &Session,
+/// The pool of the request's route.
+pub(super) fn pool(ctx: &RequestCtx) -> Result<Arc<Pool>, Rejection> {
+    let pool = ctx.route().and_then(|route| route.pool.as_ref());
+    pool.cloned().ok_or(Rejection::Internal)
+}
+
+/// The next endpoint to try.
+pub(super) fn next_member(
+    pool: &Pool,
     ctx: &mut RequestCtx,
     metrics: &Metrics,
-) -> Result<Box<HttpPeer>, Rejection> {
-    let snapshot = ctx.snapshot.clone();
-    let pool = ctx
-        .route
-        .and_then(|index| snapshot.routes[index].pool.as_ref())
-        .ok_or(Rejection::Internal)?;
+) -> Result<Arc<Member>, Rejection> {
     let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
     let Some(member) = ctx.attempts.begin(pool, ctx.started) else {
         // With endpoints tried, the client is told what became of the last one.
@@ -41,21 +46,32 @@ pub(super) fn next_peer(
     if let Some(outcome) = last_outcome {
         metrics.retried(outcome.name());
     }
+    Ok(member)
+}
+
+/// How to connect to it, with every timeout set.
+pub(super) fn peer(pool: &Pool, member: &Member, session: &Session, ctx: &RequestCtx) -> HttpPeer {
     let address = member.endpoint.address();
     let mut peer = pool.peers().peer(address, member.host.as_deref());
     limit_timeouts(&mut peer, session, ctx, pool.config());
-    if ctx.attempts.needs_fresh_connection() {
-        // Kept connections are found by this key.
-        peer.group_key = fastrand::u64(..);
-    }
-    if session.is_upgrade_req() {
-        upgrade::read_late(&mut peer);
-    }
+    peer
+}
+
+/// The next endpoint of a request that Pingora's own machine forwards: an upgrade.
+pub(super) fn next_peer(
+    session: &Session,
+    ctx: &mut RequestCtx,
+    metrics: &Metrics,
+) -> Result<Box<HttpPeer>, Rejection> {
+    let pool = pool(ctx)?;
+    let member = next_member(&pool, ctx, metrics)?;
+    let mut peer = peer(&pool, &member, session, ctx);
+    upgrade::read_late(&mut peer);
     Ok(Box::new(peer))
 }
 
 /// No wait for the endpoint outlasts the request's deadline, and none cuts a tunnel off too early.
-fn limit_timeouts(peer: &mut HttpPeer, session: &Session, ctx: &RequestCtx, pool: &Pool) {
+fn limit_timeouts(peer: &mut HttpPeer, session: &Session, ctx: &RequestCtx, pool: &model::Pool) {
     let options = &mut peer.options;
     if session.is_upgrade_req() {
         options.read_timeout = Some(pool.tunnel_timeout);
@@ -64,18 +80,20 @@ fn limit_timeouts(peer: &mut HttpPeer, session: &Session, ctx: &RequestCtx, pool
     let Some(time_left) = ctx.time_left() else {
         return;
     };
-    // Zero would mean "no time at all" to some timers and "none" to others.
-    let time_left = time_left.max(Duration::from_millis(1));
     for timeout in [
         &mut options.connection_timeout,
         &mut options.total_connection_timeout,
     ] {
         *timeout = timeout.map(|own| own.min(time_left));
     }
-    if !session.is_upgrade_req() {
-        for timeout in [&mut options.read_timeout, &mut options.write_timeout] {
-            *timeout = timeout.map(|own| own.min(time_left));
-        }
+}
+
+/// How long one read and one write may take at an endpoint.
+pub(super) fn timeouts(pool: &Pool, ctx: &RequestCtx) -> Timeouts {
+    let time_left = ctx.time_left().unwrap_or(Duration::MAX);
+    Timeouts {
+        read: pool.config().read_timeout.min(time_left),
+        write: pool.config().write_timeout.min(time_left),
     }
 }
 

@@ -8,14 +8,15 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -24,33 +25,33 @@ use crate::policy::body_limit::Verdict;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange;
+use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
 use crate::proxy::upstream::{Piece, Upstream, request};
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::Pool;
+use crate::upstream::kept::Key;
+use crate::upstream::member::Member;
 
-/// What all requests forward with.
 pub(super) struct Forwarder {
-    /// Connects to endpoints, and keeps connections for the next request.
+    process: Arc<Process>,
     connector: TransportConnector,
 }
 
 impl Forwarder {
-    pub(super) fn new(connector: TransportConnector) -> Forwarder {
-        Forwarder { connector }
+    pub(super) fn new(process: Arc<Process>, connector: TransportConnector) -> Forwarder {
+        Forwarder { process, connector }
     }
 
     /// Returns when the whole response has been given to the client.
-    pub(super) async fn forward(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestCtx,
-        metrics: &Metrics,
-    ) -> Result<()> {
+    pub(super) async fn forward(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+        let metrics = &self.process.metrics;
+        let pool = exchange::pool(ctx).map_err(|rejection| ctx.reject(rejection))?;
         session.as_downstream_mut().enable_retry_buffering();
         loop {
-            let peer = exchange::next_peer(session, ctx, metrics)
+            let member = exchange::next_member(&pool, ctx, metrics)
                 .map_err(|rejection| ctx.reject(rejection))?;
-            let Err(mut error) = self.attempt(&peer, session, ctx, metrics).await else {
+            let Err(mut error) = self.attempt(&pool, &member, session, ctx).await else {
                 return Ok(());
             };
             exchange::note_failure(session, ctx, &mut error);
@@ -62,41 +63,58 @@ impl Forwarder {
 
     async fn attempt(
         &self,
-        peer: &HttpPeer,
+        pool: &Pool,
+        member: &Member,
         session: &mut Session,
         ctx: &mut RequestCtx,
-        metrics: &Metrics,
     ) -> Result<()> {
-        let (stream, reused) = self.connect(peer).await.map_err(|error| error.into_up())?;
-        ctx.attempts.connected(reused);
+        let key = pool
+            .peers()
+            .key(member.endpoint.address(), member.host.as_ref());
+        let stream = match self.kept(key.as_ref(), ctx) {
+            Some(stream) => stream,
+            // Boxed: the rare way is the large one.
+            None => Box::pin(self.connect(pool, member, session, ctx)).await?,
+        };
+        let method = &session.req_header().method;
         let mut conversation = Conversation {
-            upstream: Upstream::new(stream, peer, &session.req_header().method),
+            upstream: Upstream::new(stream, exchange::timeouts(pool, ctx), method),
             session,
             ctx,
-            metrics,
+            metrics: &self.process.metrics,
             request_over: false,
         };
         if let Err(error) = conversation.hold().await {
             show_what_was_given(session).await;
             return Err(error);
         }
-        let idle_timeout = peer.idle_timeout();
-        if idle_timeout.is_none_or(|time| !time.is_zero())
-            && let Some(stream) = conversation.upstream.into_reusable()
-        {
-            let key = peer.reuse_hash();
-            self.connector.release_stream(stream, key, idle_timeout);
+        if let (Some(key), Some(stream)) = (key, conversation.upstream.into_reusable()) {
+            let until = Instant::now() + pool.config().idle_timeout;
+            self.process.kept.put(key, stream, until);
         }
         finish(session).await
     }
 
-    /// A kept connection, or a new one.
-    async fn connect(&self, peer: &HttpPeer) -> Result<(Stream, bool)> {
-        match self.connector.reused_stream(peer).await {
-            Some(stream) => Ok((stream, true)),
-            // Boxed: the rare way is the large one.
-            None => Ok((Box::pin(self.connector.new_stream(peer)).await?, false)),
-        }
+    /// A connection that an earlier request has left.
+    fn kept(&self, key: Option<&Key>, ctx: &mut RequestCtx) -> Option<Stream> {
+        let key = key.filter(|_| !ctx.attempts.needs_fresh_connection())?;
+        let stream = self.process.kept.take(key)?;
+        ctx.attempts.connected(true);
+        Some(stream)
+    }
+
+    async fn connect(
+        &self,
+        pool: &Pool,
+        member: &Member,
+        session: &Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<Stream> {
+        let peer = exchange::peer(pool, member, session, ctx);
+        let connected = self.connector.new_stream(&peer).await;
+        let stream = connected.map_err(|error| error.into_up())?;
+        ctx.attempts.connected(false);
+        Ok(stream)
     }
 }
 

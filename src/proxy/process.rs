@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::kept::Kept;
 use crate::upstream::registry::Registry;
 
 pub struct Process {
@@ -20,6 +21,8 @@ pub struct Process {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
+    /// Connections to endpoints, between two requests.
+    pub kept: Kept,
     /// All listeners accept.
     serving: AtomicBool,
     /// Told to stop: readiness fails, connections close after their running request.
@@ -39,6 +42,7 @@ impl Process {
             registry,
             metrics,
             access_log,
+            kept: Kept::default(),
             serving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
         })

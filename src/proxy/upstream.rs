@@ -13,7 +13,6 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::{Method, Version};
 use pingora_core::protocols::Stream;
-use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
@@ -45,8 +44,14 @@ pub(super) struct Upstream {
     is_head_request: bool,
     /// The endpoint keeps the connection, as far as its response says.
     keeps: bool,
-    read_timeout: Option<Duration>,
-    write_timeout: Option<Duration>,
+    timeouts: Timeouts,
+}
+
+/// How long one read and one write may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub(super) read: Duration,
+    pub(super) write: Duration,
 }
 
 /// How the body of the request goes out.
@@ -78,7 +83,7 @@ pub(super) enum Piece<'a> {
 }
 
 impl Upstream {
-    pub(super) fn new(stream: Stream, peer: &HttpPeer, method: &Method) -> Upstream {
+    pub(super) fn new(stream: Stream, timeouts: Timeouts, method: &Method) -> Upstream {
         Upstream {
             stream,
             held: BytesMut::new(),
@@ -87,8 +92,7 @@ impl Upstream {
             response: Response::Head,
             is_head_request: method == Method::HEAD,
             keeps: false,
-            read_timeout: peer.options.read_timeout,
-            write_timeout: peer.options.write_timeout,
+            timeouts,
         }
     }
 
@@ -104,7 +108,7 @@ impl Upstream {
 
     pub(super) async fn write_head(&mut self, head: &[u8], framing: RequestFraming) -> Result<()> {
         self.request = framing;
-        let (stream, time) = (&mut self.stream, self.write_timeout);
+        let (stream, time) = (&mut self.stream, self.timeouts.write);
         in_time(time, ErrorType::WriteTimedout, async {
             stream.write_all(head).await?;
             stream.flush().await
@@ -115,7 +119,7 @@ impl Upstream {
 
     /// Writes some of the body; an empty piece says nothing.
     pub(super) async fn write_body(&mut self, bytes: &[u8]) -> Result<()> {
-        let (stream, time) = (&mut self.stream, self.write_timeout);
+        let (stream, time) = (&mut self.stream, self.timeouts.write);
         let framing = self.request;
         in_time(time, ErrorType::WriteTimedout, async {
             match framing {
@@ -137,7 +141,7 @@ impl Upstream {
     /// Ends the body.
     pub(super) async fn end_request(&mut self) -> Result<()> {
         if self.request == RequestFraming::Chunked {
-            let (stream, time) = (&mut self.stream, self.write_timeout);
+            let (stream, time) = (&mut self.stream, self.timeouts.write);
             in_time(time, ErrorType::WriteTimedout, async {
                 stream.write_all(b"0\r\n\r\n").await?;
                 stream.flush().await
@@ -255,21 +259,14 @@ impl Upstream {
     async fn fill(&mut self) -> Result<usize> {
         self.held.reserve(FILL_BYTES);
         let read = self.stream.read_buf(&mut self.held);
-        in_time(self.read_timeout, ErrorType::ReadTimedout, read)
+        in_time(self.timeouts.read, ErrorType::ReadTimedout, read)
             .await?
             .map_err(|error| broken(ErrorType::ReadError, "reading the response", error))
     }
 }
 
-async fn in_time<T>(
-    time: Option<Duration>,
-    late: ErrorType,
-    work: impl Future<Output = T>,
-) -> Result<T> {
-    match time {
-        Some(time) => timeout(time, work).await.map_err(|_| Error::new_up(late)),
-        None => Ok(work.await),
-    }
+async fn in_time<T>(time: Duration, late: ErrorType, work: impl Future<Output = T>) -> Result<T> {
+    timeout(time, work).await.map_err(|_| Error::new_up(late))
 }
 
 fn broken(etype: ErrorType, doing: &'static str, cause: io::Error) -> Box<Error> {

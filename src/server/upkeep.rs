@@ -4,7 +4,7 @@
 //! anew, while what they learned stays with the endpoints. Runs as one Pingora background service.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -17,7 +17,7 @@ use crate::proxy::process::Process;
 use crate::snapshot::Snapshot;
 use crate::upstream::discovery::Discovery;
 
-/// How long an endpoint's series may outlive its last request.
+/// How long an endpoint's series may outlive its last request, and a kept connection its end.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Upkeep {
@@ -40,6 +40,7 @@ impl Upkeep {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             self.process.registry.sweep();
+            self.process.kept.sweep(Instant::now());
         }
     }
 

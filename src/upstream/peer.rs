@@ -10,12 +10,14 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::protocols::l4::ext::TcpKeepalive;
 use pingora_core::upstreams::peer::HttpPeer;
 use thiserror::Error;
 
+use super::kept::Key;
 use crate::config::model::Pool;
 
 /// Why a pool cannot be built: one of its TLS files.
@@ -75,6 +77,16 @@ impl PeerTemplate {
 
     pub fn is_tls(&self) -> bool {
         self.peer.is_tls()
+    }
+
+    /// Which connections may serve a request to `address`; `None`: none is kept.
+    pub fn key(&self, address: SocketAddr, host: Option<&Arc<str>>) -> Option<Key> {
+        let has_own_name = self.is_tls() && self.sni.is_none();
+        self.keep_idle.then(|| Key {
+            group: self.peer.group_key,
+            address,
+            name: host.filter(|_| has_own_name).cloned(),
+        })
     }
 
     /// The peer at `address`; `host` is the name the address was resolved from.
