@@ -25,8 +25,8 @@ mod response;
 
 use response::Head;
 
-/// Room for one read. A small response comes whole with its head, a large one in few pieces.
-const FILL_BYTES: usize = 64 * 1024;
+/// Room for one read: a head and a body of 64 KiB, a common buffer size, come at once if they are there.
+const FILL_BYTES: usize = 68 * 1024;
 /// A head that has not ended by then is no head.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// A head this long is parsed at each read, so that garbage is known early; a longer one only when
