@@ -22,11 +22,13 @@ use crate::config::model;
 
 pub mod discovery;
 pub mod endpoint;
+pub mod latency;
 pub mod member;
 pub mod members;
 pub mod name;
 pub mod observation;
 pub mod peer;
+pub mod penalty;
 pub mod pick_context;
 pub mod registry;
 pub mod selector;

@@ -20,6 +20,7 @@ use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
 use crate::proxy::reject::Rejection;
 use crate::proxy::upgrade;
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::pick_context::PickContext;
 
 /// The next endpoint to try, with every timeout set.
 pub(super) fn next_peer(
@@ -28,12 +29,20 @@ pub(super) fn next_peer(
     metrics: &Metrics,
 ) -> Result<Box<HttpPeer>, Rejection> {
     let snapshot = ctx.snapshot.clone();
-    let pool = ctx
+    let route = ctx
         .route
-        .and_then(|index| snapshot.routes[index].pool.as_ref())
+        .map(|index| &snapshot.routes[index])
         .ok_or(Rejection::Internal)?;
+    let pool = route.pool.as_ref().ok_or(Rejection::Internal)?;
     let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
-    let Some(member) = ctx.attempts.begin(pool, ctx.started) else {
+    if !route.config.measure {
+        ctx.attempts.do_not_measure();
+    }
+    let context = PickContext {
+        hash_key: b"",
+        now: ctx.started,
+    };
+    let Some(member) = ctx.attempts.begin(pool, &context) else {
         // With endpoints tried, the client is told what became of the last one.
         return Err(last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection));
     };
