@@ -106,6 +106,8 @@ pub struct Route {
     pub timeout: Option<Duration>,
     /// Attempts after the first one. 0..=10.
     pub retry_attempts: u32,
+    /// Whether its responses tell selectors how fast an endpoint is.
+    pub measure: bool,
     /// Largest request body; `None`: no bound.
     pub body_limit: Option<u64>,
     pub request_headers: HeaderEdits,
@@ -220,6 +222,8 @@ pub enum Balance {
     RoundRobin,
     LeastConn,
     Random,
+    P2c,
+    Ewma,
 }
 
 impl Balance {
@@ -229,6 +233,8 @@ impl Balance {
             Balance::RoundRobin => "round_robin",
             Balance::LeastConn => "least_conn",
             Balance::Random => "random",
+            Balance::P2c => "p2c",
+            Balance::Ewma => "ewma",
         }
     }
 }

@@ -106,6 +106,10 @@ pub struct Attempts {
     candidates: Option<Candidates>,
     /// The endpoint of the running attempt, and what counts the attempt on it.
     running: Option<Pick>,
+    /// The route's responses do not tell how fast an endpoint is.
+    unmeasured: bool,
+    /// When the last bytes of the request's body came by; `None`: it has had none.
+    body_at: Option<Instant>,
     stale: Stale,
     made: Vec<Attempt>,
 }
@@ -134,14 +138,14 @@ impl Attempts {
     /// Ends the last attempt and begins one at the best endpoint not yet tried, or at the last one
     /// again after a stale connection; `None`: none is left. The first attempt begins with the
     /// request, which spares a look at the clock.
-    pub fn begin(&mut self, pool: &Pool, request_began: Instant) -> Option<Arc<Member>> {
+    pub fn begin(&mut self, pool: &Pool, context: &PickContext<'_>) -> Option<Arc<Member>> {
         if self.stale == Stale::Met {
             self.stale = Stale::Repeated;
         } else {
             self.running = None;
             let candidates = self
                 .candidates
-                .get_or_insert_with(|| pool.candidates(&PickContext::default()));
+                .get_or_insert_with(|| pool.candidates(context));
             self.running = Some(candidates.lease_next()?);
         }
         let pick = self.running.as_ref()?;
@@ -150,13 +154,23 @@ impl Attempts {
             endpoint: pick.lease.endpoint().clone(),
             outcome: Outcome::Pending,
             began: if is_first {
-                request_began
+                context.now
             } else {
                 Instant::now()
             },
             connect: None,
         });
         Some(pick.member.clone())
+    }
+
+    /// The running route is not measured.
+    pub fn do_not_measure(&mut self) {
+        self.unmeasured = true;
+    }
+
+    /// Bytes of the request's body came by: the endpoint could not answer before.
+    pub fn body_passed(&mut self) {
+        self.body_at = Some(Instant::now());
     }
 
     /// The last attempt failed on a kept connection; false: that happened to this request before.
@@ -214,16 +228,24 @@ impl Attempts {
             .running
             .as_ref()
             .map_or(0, |pick| pick.lease.in_flight());
-        if let Some(attempt) = self.current() {
-            attempt.outcome = outcome;
-            let now = Instant::now();
-            attempt.endpoint.observe(&Observation {
-                answer,
-                took: now - attempt.began,
-                in_flight,
-                now,
-            });
-        }
+        let Some(attempt) = self.made.last_mut() else {
+            return;
+        };
+        attempt.outcome = outcome;
+        let met_stale = self.stale == Stale::NotMet
+            && outcome == Outcome::Reset
+            && attempt.connect == Some(Duration::ZERO);
+        let now = Instant::now();
+        let asked = self
+            .body_at
+            .map_or(attempt.began, |at| at.max(attempt.began));
+        attempt.endpoint.observe(&Observation {
+            answer,
+            took: now.saturating_duration_since(asked),
+            is_measured: !self.unmeasured && !met_stale,
+            in_flight,
+            now,
+        });
     }
 }
 

@@ -25,6 +25,7 @@ use crate::proxy::upstream::Timeouts;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::member::Member;
+use crate::upstream::pick_context::PickContext;
 
 /// The pool of the request's route.
 pub(super) fn pool(ctx: &RequestCtx) -> Result<Arc<Pool>, Rejection> {
@@ -39,7 +40,14 @@ pub(super) fn next_member(
     metrics: &Metrics,
 ) -> Result<Arc<Member>, Rejection> {
     let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
-    let Some(member) = ctx.attempts.begin(pool, ctx.started) else {
+    if ctx.route().is_some_and(|route| !route.config.measure) {
+        ctx.attempts.do_not_measure();
+    }
+    let context = PickContext {
+        hash_key: b"",
+        now: ctx.started,
+    };
+    let Some(member) = ctx.attempts.begin(pool, &context) else {
         // With endpoints tried, the client is told what became of the last one.
         return Err(last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection));
     };

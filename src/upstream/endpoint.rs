@@ -12,11 +12,14 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
 
 use log::{info, warn};
 use parking_lot::Mutex;
 
+use super::latency::Latency;
 use super::observation::{Answer, Observation};
+use super::penalty::penalty;
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.
@@ -71,6 +74,7 @@ impl State {
 
 pub struct Endpoint {
     load: Load,
+    latency: Latency,
     pool: Arc<str>,
     address: SocketAddr,
     name: String,
@@ -99,6 +103,7 @@ impl Endpoint {
                 in_flight: AtomicU32::new(0),
                 state: AtomicU8::new(state as u8),
             },
+            latency: Latency::new(Instant::now()),
             pool: pool.into(),
             address,
             name: address.to_string(),
@@ -160,10 +165,21 @@ impl Endpoint {
         true
     }
 
+    /// How long the next response is expected to take to its first byte.
+    pub fn latency(&self) -> &Latency {
+        &self.latency
+    }
+
     /// Learns from one attempt.
     pub fn observe(&self, observation: &Observation<'_>) {
         if let Answer::Failed(outcome) = observation.answer {
             self.failed(outcome);
+        }
+        if observation.is_measured {
+            match penalty(observation.answer, SystemTime::now) {
+                None => self.latency.learn(observation.took, observation.now),
+                Some(penalty) => self.latency.punish(penalty, observation.now),
+            }
         }
     }
 

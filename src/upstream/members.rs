@@ -12,7 +12,7 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use super::endpoint::Lease;
 use super::member::{EndpointTable, Member, MemberSpec, member_of};
 use super::pick_context::PickContext;
-use super::selector::{BestFirst, LeastConn, Random, RoundRobin, Selector};
+use super::selector::{BestFirst, Ewma, LeastConn, P2c, Random, RoundRobin, Selector};
 use crate::config::model::Balance;
 
 pub struct Members {
@@ -108,12 +108,16 @@ enum Order {
     RoundRobin(Arc<Selector<RoundRobin>>),
     LeastConn(Arc<Selector<LeastConn>>),
     Random(Arc<Selector<Random>>),
+    P2c(Arc<Selector<P2c>>),
+    Ewma(Arc<Selector<Ewma>>),
 }
 
 enum Walk {
     RoundRobin(BestFirst<RoundRobin>),
     LeastConn(BestFirst<LeastConn>),
     Random(BestFirst<Random>),
+    P2c(BestFirst<P2c>),
+    Ewma(BestFirst<Ewma>),
 }
 
 impl Order {
@@ -123,15 +127,18 @@ impl Order {
             Balance::RoundRobin => Order::RoundRobin(selector(&table)),
             Balance::LeastConn => Order::LeastConn(selector(&table)),
             Balance::Random => Order::Random(selector(&table)),
+            Balance::P2c => Order::P2c(selector(&table)),
+            Balance::Ewma => Order::Ewma(selector(&table)),
         }
     }
 
     fn walk(&self, context: &PickContext<'_>) -> Walk {
-        let key = context.hash_key;
         match self {
-            Order::RoundRobin(selector) => Walk::RoundRobin(selector.iter(key)),
-            Order::LeastConn(selector) => Walk::LeastConn(selector.iter(key)),
-            Order::Random(selector) => Walk::Random(selector.iter(key)),
+            Order::RoundRobin(selector) => Walk::RoundRobin(selector.walk(context)),
+            Order::LeastConn(selector) => Walk::LeastConn(selector.walk(context)),
+            Order::Random(selector) => Walk::Random(selector.walk(context)),
+            Order::P2c(selector) => Walk::P2c(selector.walk(context)),
+            Order::Ewma(selector) => Walk::Ewma(selector.walk(context)),
         }
     }
 }
@@ -149,6 +156,8 @@ impl Walk {
             Walk::RoundRobin(iter) => iter.next(),
             Walk::LeastConn(iter) => iter.next(),
             Walk::Random(iter) => iter.next(),
+            Walk::P2c(iter) => iter.next(),
+            Walk::Ewma(iter) => iter.next(),
         }
     }
 }

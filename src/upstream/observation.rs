@@ -11,8 +11,12 @@ use http::{HeaderMap, StatusCode};
 #[derive(Clone, Copy, Debug)]
 pub struct Observation<'a> {
     pub answer: Answer<'a>,
-    /// From the pick to the response's head or the failure, connecting included.
+    /// From the pick, or the last byte of the request's body if that came later, to the response's
+    /// head or the failure; connecting included.
     pub took: Duration,
+    /// Whether it tells how fast the endpoint is: not on routes that are not measured, nor where a
+    /// kept connection was just closed, which is nobody's fault.
+    pub is_measured: bool,
     /// Attempts on the endpoint just after this one was picked, itself included.
     pub in_flight: u32,
     /// When it was made.

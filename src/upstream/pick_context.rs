@@ -1,9 +1,22 @@
 //! What selectors may know of the request they pick an endpoint for (Envoy's load balancer context).
 
+use std::time::Instant;
+
 /// Made by the proxy for a request's first attempt; the default suits every selector that looks at
 /// endpoints only.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub struct PickContext<'a> {
     /// What a hashing selector hashes.
     pub hash_key: &'a [u8],
+    /// When the request asks.
+    pub now: Instant,
+}
+
+impl Default for PickContext<'_> {
+    fn default() -> Self {
+        PickContext {
+            hash_key: b"",
+            now: Instant::now(),
+        }
+    }
 }

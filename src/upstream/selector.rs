@@ -12,22 +12,31 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::endpoint::Endpoint;
 use super::member::EndpointTable;
+use super::pick_context::PickContext;
 
+pub mod draw;
+pub mod ewma;
+pub mod field;
 pub mod least_conn;
+pub mod p2c;
 pub mod random;
+pub mod rotation;
 pub mod round_robin;
 pub mod shares;
 
 #[cfg(test)]
 mod tests;
 
+pub use ewma::Ewma;
 pub use least_conn::LeastConn;
+pub use p2c::P2c;
 pub use random::Random;
 pub use round_robin::RoundRobin;
 
@@ -37,7 +46,7 @@ pub trait Algorithm: Send + Sync {
     fn new(slots: &Slots, seed: u64) -> Self;
 
     /// The place of the best slot that is eligible; `None` when none is.
-    fn pick(&self, slots: &Slots, tried: &Tried) -> Option<usize>;
+    fn pick(&self, slots: &Slots, tried: &Tried, facts: &Facts) -> Option<usize>;
 }
 
 /// One algorithm over one set of endpoints.
@@ -64,10 +73,18 @@ pub struct Tried {
     high: Vec<u64>,
 }
 
+/// What an algorithm may know of the request it picks for.
+#[derive(Clone, Copy)]
+pub struct Facts {
+    /// When the request asked.
+    pub now: Instant,
+}
+
 /// The owning iterator of a [`Selector`].
 pub struct BestFirst<A> {
     selector: Arc<Selector<A>>,
     tried: Tried,
+    facts: Facts,
 }
 
 // === impl Selector ===
@@ -98,6 +115,15 @@ impl<A: Algorithm> Selector<A> {
             backends: slot_backends.into(),
         }
     }
+
+    /// The endpoints one request may try, best first.
+    pub fn walk(self: &Arc<Self>, context: &PickContext<'_>) -> BestFirst<A> {
+        BestFirst {
+            selector: self.clone(),
+            tried: Tried::default(),
+            facts: Facts { now: context.now },
+        }
+    }
 }
 
 impl<A: Algorithm> BackendSelection for Selector<A> {
@@ -112,11 +138,11 @@ impl<A: Algorithm> BackendSelection for Selector<A> {
         Selector::with_seed(backends, &EndpointTable::of(backends), fastrand::u64(..))
     }
 
-    fn iter(self: &Arc<Self>, _key: &[u8]) -> BestFirst<A> {
-        BestFirst {
-            selector: self.clone(),
-            tried: Tried::default(),
-        }
+    fn iter(self: &Arc<Self>, key: &[u8]) -> BestFirst<A> {
+        self.walk(&PickContext {
+            hash_key: key,
+            ..PickContext::default()
+        })
     }
 }
 
@@ -125,7 +151,9 @@ impl<A: Algorithm> BackendSelection for Selector<A> {
 impl<A: Algorithm> BackendIter for BestFirst<A> {
     fn next(&mut self) -> Option<&Backend> {
         let selector = &self.selector;
-        let place = selector.algorithm.pick(&selector.slots, &self.tried)?;
+        let place = selector
+            .algorithm
+            .pick(&selector.slots, &self.tried, &self.facts)?;
         self.tried.insert(place);
         selector.backends.get(place)
     }
@@ -145,6 +173,11 @@ impl Slots {
 
     pub fn weights(&self) -> impl Iterator<Item = u32> + '_ {
         self.0.iter().map(|slot| slot.weight)
+    }
+
+    #[inline]
+    pub fn get(&self, place: usize) -> Option<&Slot> {
+        self.0.get(place)
     }
 
     /// The slot at `place` if it may be picked now: ready and not yet tried.

@@ -6,6 +6,8 @@ use tokio::task::JoinHandle;
 
 use crate::support::*;
 
+mod latency;
+
 /// Origins that answer when the gate opens.
 fn held_origins(count: usize, gate: &Gate) -> Vec<Origin> {
     let held = || {
@@ -230,7 +232,7 @@ async fn in_flight_returns_to_zero_whatever_became_of_the_attempts() {
 
 #[tokio::test]
 async fn an_endpoint_of_weight_0_gets_nothing() {
-    for balance in ["round_robin", "least_conn", "random"] {
+    for balance in ["round_robin", "least_conn", "random", "p2c", "ewma"] {
         let origins = Origin::several(2);
         let pool = format!("balance: {balance}, endpoints: [{{ address: $a, weight: 0 }}, $b]");
         let weir = weir_with(&pool, &origins).await;

@@ -230,6 +230,10 @@ const PROOFS: &[(&str, &str)] = &[
         "headers::a_route_edits_what_goes_to_the_client",
     ),
     (
+        "routes.measure",
+        "balancing::latency::what_a_route_says_not_to_measure_turns_nobody_away",
+    ),
+    (
         "routes.retry.attempts",
         "retries::with_no_attempts_nothing_is_repeated",
     ),

@@ -41,6 +41,11 @@ pub(crate) enum Balance {
     LeastConn,
     /// At random, by weight.
     Random,
+    /// The fewer requests in flight of two endpoints at random; of all in a pool of up to 16.
+    P2c,
+    /// The least time to the first byte times requests in flight, of two endpoints at random; of all in a pool of up
+    /// to 16.
+    Ewma,
 }
 
 /// One upstream address.

@@ -34,6 +34,9 @@ pub(crate) struct Route {
     pub(crate) timeout: Option<Duration>,
     /// When an attempt fails.
     pub(crate) retry: Option<Retry>,
+    /// Whether the time to the first byte tells `balance: ewma` how fast an endpoint is; false for long polls.
+    /// Default: true.
+    pub(crate) measure: Option<bool>,
     /// Largest request body, 0 to 1TiB. Default: no bound.
     pub(crate) body_limit: Option<Size>,
     /// Changes to the request before it goes to an endpoint.

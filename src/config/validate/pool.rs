@@ -83,5 +83,7 @@ fn balance(raw: Option<raw::Balance>) -> Balance {
         Some(raw::Balance::RoundRobin) => Balance::RoundRobin,
         None | Some(raw::Balance::LeastConn) => Balance::LeastConn,
         Some(raw::Balance::Random) => Balance::Random,
+        Some(raw::Balance::P2c) => Balance::P2c,
+        Some(raw::Balance::Ewma) => Balance::Ewma,
     }
 }

@@ -81,6 +81,7 @@ fn route(
         action,
         timeout: keys.duration("timeout", raw.timeout.as_ref(), millis(1)..=hours(24)),
         retry_attempts: retry_attempts.unwrap_or(2),
+        measure: raw.measure.unwrap_or(true),
         body_limit: keys.size("body_limit", raw.body_limit.as_ref(), 0..=BODY_LIMIT_MAX),
         request_headers,
         response_headers,
@@ -156,6 +157,7 @@ fn warn_of_no_effect(raw: &raw::Route, at: &At<'_>, report: &mut Report<'_>) {
     let given = [
         ("timeout", raw.timeout.is_some()),
         ("retry", raw.retry.is_some()),
+        ("measure", raw.measure.is_some()),
         ("request_headers", raw.request_headers.is_some()),
     ];
     for (key, _) in given.into_iter().filter(|(_, given)| *given) {

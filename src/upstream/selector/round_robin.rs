@@ -12,7 +12,7 @@
 
 use parking_lot::Mutex;
 
-use super::{Algorithm, Slots, Tried};
+use super::{Algorithm, Facts, Slots, Tried};
 
 /// Bounds the time a random start may take at build: slots times picks.
 const START_STEPS_MAX: u64 = 1_000_000;
@@ -39,7 +39,7 @@ impl Algorithm for RoundRobin {
         }
     }
 
-    fn pick(&self, slots: &Slots, tried: &Tried) -> Option<usize> {
+    fn pick(&self, slots: &Slots, tried: &Tried, _: &Facts) -> Option<usize> {
         let mut current = self.current.lock();
         let mut step = Step::new(&mut current);
         for place in 0..slots.len() {

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, StatusCode};
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::*;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::endpoint::{Lease, State};
 use crate::upstream::member::{Member, member_of};
+use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::registry::Registry;
 
 /// Endpoints 10.0.x.y:80 with the given weights, known by place.
@@ -59,6 +63,36 @@ impl Bench {
     ) -> Vec<usize> {
         let first = |_| place(selector.iter(b"").next().expect("an endpoint is ready"));
         (0..count).map(first).collect()
+    }
+
+    /// The first pick of a request at that time, which holds no lease.
+    pub(super) fn pick_at<A: Algorithm>(&self, selector: &Arc<Selector<A>>, now: Instant) -> usize {
+        let context = PickContext {
+            now,
+            ..PickContext::default()
+        };
+        place(
+            selector
+                .walk(&context)
+                .next()
+                .expect("an endpoint is ready"),
+        )
+    }
+
+    /// An attempt that was answered 200 after `wait`, or failed.
+    pub(super) fn observe(&self, place: usize, wait: Option<Duration>, now: Instant) {
+        let headers = HeaderMap::new();
+        let answer = match wait {
+            Some(_) => Answer::Response(StatusCode::OK, &headers),
+            None => Answer::Failed("reset"),
+        };
+        self.endpoints()[place].observe(&Observation {
+            answer,
+            took: wait.unwrap_or_default(),
+            is_measured: true,
+            in_flight: 1,
+            now,
+        });
     }
 
     /// First picks of `count` requests, all held.
@@ -221,7 +255,13 @@ macro_rules! contract {
     )*};
 }
 
-contract!(round_robin_keeps: RoundRobin, least_conn_keeps: LeastConn, random_keeps: Random);
+contract!(
+    round_robin_keeps: RoundRobin,
+    least_conn_keeps: LeastConn,
+    random_keeps: Random,
+    p2c_keeps: P2c,
+    ewma_keeps: Ewma
+);
 
 #[test]
 fn places_beyond_64_are_remembered_too() {

@@ -1,0 +1,150 @@
+//! How long an endpoint takes to its first byte: a peak-sensitive moving average.
+//!
+//! Definition (Finagle's and linkerd's peak EWMA): a wait above the average becomes the average at
+//! once; a shorter one pulls it down, the more the longer ago the last one was: with
+//! w = exp(-elapsed / 10 s) the average becomes `average * w + wait * (1 - w)`. A reading decays
+//! towards zero by the same w, so an endpoint that gets nothing becomes worth a try again. A new
+//! endpoint counts as 30 ms (linkerd). A failure is a peak of its penalty's length.
+//!
+//! Bound: a reading lies between zero and the longest wait ever learned (an hour at most), and just
+//! after a wait it is not below it. Cost: one atomic word, so picks read without a lock; time is kept
+//! in hundredths of a second, which is 0.1 % of the decay. Pure but for that word: `now` comes from
+//! outside, and a `now` that lies before the last one counts as that one. Written by
+//! `Endpoint::observe`, read by selectors.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+const DECAY: f32 = 10.0;
+const COLD: Duration = Duration::from_millis(30);
+const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// Below it, endpoints are equally fast; above zero, so that load still counts.
+const FLOOR: f32 = 1e-6;
+
+pub struct Latency {
+    born: Instant,
+    /// A [`Reading`], packed.
+    last: AtomicU64,
+}
+
+/// The average as it was at one time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Reading {
+    seconds: f32,
+    /// Hundredths of a second since birth; wraps after 497 days.
+    at: u32,
+}
+
+// === impl Latency ===
+
+impl Latency {
+    pub fn new(now: Instant) -> Self {
+        let cold = Reading {
+            seconds: COLD.as_secs_f32(),
+            at: 0,
+        };
+        Latency {
+            born: now,
+            last: AtomicU64::new(cold.packed()),
+        }
+    }
+
+    /// The expected wait in seconds, above zero.
+    #[inline]
+    pub fn seconds(&self, now: Instant) -> f32 {
+        let last = Reading::unpacked(self.last.load(Relaxed));
+        last.decayed(self.stamp(now)).seconds.max(FLOOR)
+    }
+
+    /// A response began after `wait`.
+    pub fn learn(&self, wait: Duration, now: Instant) {
+        let (wait, at) = (wait.min(WAIT_MAX).as_secs_f32(), self.stamp(now));
+        self.update(|last| last.learned(wait, at));
+    }
+
+    /// An attempt failed, which counts as a wait of `penalty`, or of the average if that is longer.
+    pub fn punish(&self, penalty: Duration, now: Instant) {
+        let (penalty, at) = (penalty.min(WAIT_MAX).as_secs_f32(), self.stamp(now));
+        self.update(|last| last.peaked(penalty, at));
+    }
+
+    fn update(&self, next: impl Fn(Reading) -> Reading) {
+        let packed = |last| Some(next(Reading::unpacked(last)).packed());
+        // It never declines.
+        let _ = self.last.fetch_update(Relaxed, Relaxed, packed);
+    }
+
+    #[inline]
+    fn stamp(&self, now: Instant) -> u32 {
+        let age = now.saturating_duration_since(self.born);
+        (age.as_secs() as u32)
+            .wrapping_mul(100)
+            .wrapping_add(age.subsec_millis() / 10)
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    #[inline]
+    fn packed(self) -> u64 {
+        u64::from(self.seconds.to_bits()) << 32 | u64::from(self.at)
+    }
+
+    #[inline]
+    fn unpacked(packed: u64) -> Reading {
+        Reading {
+            seconds: f32::from_bits((packed >> 32) as u32),
+            at: packed as u32,
+        }
+    }
+
+    /// What is left of an average after the time up to `at`: w.
+    #[inline]
+    fn left(self, at: u32) -> f32 {
+        let elapsed = at.wrapping_sub(self.at);
+        // More than half of the range is a time before.
+        if elapsed == 0 || elapsed > u32::MAX / 2 {
+            return 1.0;
+        }
+        (-0.01 / DECAY * elapsed as f32).exp()
+    }
+
+    #[inline]
+    fn decayed(self, at: u32) -> Reading {
+        Reading {
+            seconds: self.seconds * self.left(at),
+            at: self.later(at),
+        }
+    }
+
+    fn learned(self, wait: f32, at: u32) -> Reading {
+        let left = self.left(at);
+        let average = if wait > self.seconds {
+            wait
+        } else {
+            self.seconds * left + wait * (1.0 - left)
+        };
+        Reading {
+            seconds: average,
+            at: self.later(at),
+        }
+    }
+
+    fn peaked(self, wait: f32, at: u32) -> Reading {
+        let decayed = self.decayed(at);
+        Reading {
+            seconds: decayed.seconds.max(wait),
+            ..decayed
+        }
+    }
+
+    #[inline]
+    fn later(self, at: u32) -> u32 {
+        let is_before = at.wrapping_sub(self.at) > u32::MAX / 2;
+        if is_before { self.at } else { at }
+    }
+}
+
+#[cfg(test)]
+mod tests;
