@@ -19,24 +19,25 @@ use crate::proxy::ctx::{Counted, RequestCtx};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
 use crate::proxy::reject::Rejection;
-use crate::proxy::upgrade;
+use crate::proxy::{turn, upgrade};
 use crate::telemetry::metrics::Metrics;
 
-/// The next endpoint to try, with every timeout set.
-pub(super) fn next_peer(
-    session: &Session,
+/// The next endpoint to try, with every timeout set; where the pool has limits, in its turn.
+pub(super) async fn next_peer(
+    session: &mut Session,
     ctx: &mut RequestCtx,
     metrics: &Metrics,
-) -> Result<Box<HttpPeer>, Rejection> {
+) -> Result<Box<HttpPeer>, Ending> {
     let snapshot = ctx.snapshot.clone();
     let pool = ctx
         .route
         .and_then(|index| snapshot.routes[index].pool.as_ref())
-        .ok_or(Rejection::Internal)?;
+        .ok_or(Ending::Rejected(Rejection::Internal))?;
     let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
-    let Some(member) = ctx.attempts.begin(pool, ctx.started) else {
+    let Some(member) = turn::begin_attempt(session, ctx, pool).await? else {
         // With endpoints tried, the client is told what became of the last one.
-        return Err(last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection));
+        let rejection = last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection);
+        return Err(Ending::Rejected(rejection));
     };
     if let Some(outcome) = last_outcome {
         metrics.retried(outcome.name());

@@ -49,7 +49,8 @@ impl Forwarder {
         session.as_downstream_mut().enable_retry_buffering();
         loop {
             let peer = exchange::next_peer(session, ctx, metrics)
-                .map_err(|rejection| ctx.reject(rejection))?;
+                .await
+                .map_err(|ending| ctx.end(ending))?;
             let Err(mut error) = self.attempt(&peer, session, ctx, metrics).await else {
                 return Ok(());
             };
