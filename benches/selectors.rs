@@ -17,11 +17,14 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         target: Target::Address(([10, 0, 0, 1], port).into()),
         weight: 1,
         backup: false,
+        max_in_flight: None,
     };
     Config {
         name: "bench".to_owned(),
         balance,
         endpoints: (1..=size).map(endpoint).collect(),
+        max_in_flight: None,
+        queue: Default::default(),
         health: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(1),

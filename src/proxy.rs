@@ -35,6 +35,7 @@ pub mod process;
 mod record;
 pub mod reject;
 mod respond;
+mod turn;
 mod upgrade;
 mod upstream;
 
@@ -82,7 +83,8 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
         exchange::next_peer(session, ctx, &self.process.metrics)
-            .map_err(|rejection| ctx.reject(rejection))
+            .await
+            .map_err(|ending| ctx.end(ending))
     }
 
     async fn connected_to_upstream(

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! config ─ targets ─ discovery ─ member specs ─ members ─ candidates ─ pick (lease, member) ─ peer
-//!              names ┘   registry: endpoints ┘       └ selector
+//!              names ┘   registry: endpoints ┘       └ selector     └ turns: queue
 //! ```
 
 use std::collections::BTreeSet;
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::config::model;
 
 pub mod discovery;
+pub mod drain_rate;
 pub mod endpoint;
 pub mod kept;
 pub mod latency;
@@ -31,9 +32,11 @@ pub mod observation;
 pub mod peer;
 pub mod penalty;
 pub mod pick_context;
+pub mod queue;
 pub mod registry;
 pub mod selector;
 pub mod targets;
+pub mod turns;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -46,6 +49,7 @@ use peer::{PeerError, PeerTemplate};
 use pick_context::PickContext;
 use registry::Registry;
 use targets::Targets;
+use turns::Limits;
 
 pub struct Pool {
     config: model::Pool,
@@ -53,6 +57,8 @@ pub struct Pool {
     targets: Targets,
     peers: PeerTemplate,
     members: ArcSwap<Members>,
+    /// `None`: no request ever waits for its turn.
+    limits: Option<Arc<Limits>>,
     /// Held while the membership is replaced, so that two updates do not mix.
     updating: Mutex<()>,
     /// When names are looked up next; of `discovery`.
@@ -68,12 +74,17 @@ impl Pool {
         let peers = PeerTemplate::build(config)?;
         let targets = Targets::new(&config.endpoints, registry);
         let members = members(config, registry, targets.specs());
+        let limits = config.is_limited().then(|| {
+            let metrics = registry.metrics().queue(&config.name);
+            Limits::new(config, registry.turns(&config.name), metrics)
+        });
         Ok(Arc::new(Pool {
             config: config.clone(),
             registry: registry.clone(),
             targets,
             peers,
             members: ArcSwap::from_pointee(members),
+            limits,
             updating: Mutex::new(()),
             pace: Mutex::new(Pace::START),
             changes: watch::Sender::new(0),
@@ -99,6 +110,11 @@ impl Pool {
 
     pub fn members(&self) -> Arc<Members> {
         self.members.load_full()
+    }
+
+    /// What bounds its requests; `None`: nothing does.
+    pub fn limits(&self) -> Option<&Arc<Limits>> {
+        self.limits.as_ref()
     }
 
     /// Whether some endpoint may be picked now.
@@ -142,6 +158,7 @@ fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) ->
             endpoint: registry.endpoint(pool, spec.address, || initial),
             weight: spec.weight,
             backup: spec.backup,
+            max_in_flight: spec.max_in_flight,
             host: spec.host.clone(),
         })
     };

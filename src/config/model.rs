@@ -203,6 +203,10 @@ pub struct Pool {
     pub balance: Balance,
     /// May hold names; at least one entry.
     pub endpoints: Vec<Endpoint>,
+    /// Attempts on all endpoints together, 1..=1000000; `None`: no bound.
+    pub max_in_flight: Option<u32>,
+    /// Where requests wait while the pool is at its limit.
+    pub queue: Queue,
     pub health: Option<Health>,
     /// TCP connect, and again for a TLS handshake.
     pub connect_timeout: Duration,
@@ -215,6 +219,24 @@ pub struct Pool {
     /// Idle time of an upgraded (WebSocket) connection, either way.
     pub tunnel_timeout: Duration,
     pub tls: Option<Tls>,
+}
+
+/// Where requests wait while their pool, or each of its endpoints, is at `max_in_flight`.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Requests that may wait. 0..=100000; 0: none, all are refused at the limit.
+    pub length: usize,
+    /// How long one may wait.
+    pub timeout: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            length: 1024,
+            timeout: Duration::from_secs(1),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,6 +268,16 @@ pub struct Endpoint {
     pub weight: u32,
     /// Serves only when no other endpoint of the pool is ready.
     pub backup: bool,
+    /// Attempts it gets at once (a name: each of its addresses), 1..=1000000; `None`: no bound.
+    pub max_in_flight: Option<u32>,
+}
+
+impl Pool {
+    /// Whether a request may have to wait for its turn.
+    pub fn is_limited(&self) -> bool {
+        let mut endpoints = self.endpoints.iter();
+        self.max_in_flight.is_some() || endpoints.any(|endpoint| endpoint.max_in_flight.is_some())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -12,6 +12,7 @@ mod log;
 mod name;
 mod pattern;
 mod pool;
+mod queue;
 mod redirect;
 mod respond;
 mod route;

@@ -22,6 +22,7 @@ use crate::upstream::member::Member;
 use crate::upstream::members::{Candidates, Pick};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::PickContext;
+use crate::upstream::turns::Granted;
 
 pub struct RequestCtx {
     pub snapshot: Arc<Snapshot>,
@@ -37,6 +38,8 @@ pub struct RequestCtx {
     /// Counts the body against the route's limit.
     pub body: Meter,
     pub attempts: Attempts,
+    /// Time spent in a pool's queue; `None`: it never had to wait.
+    pub queued: Option<Duration>,
     /// From the head to the first byte of the endpoint's response.
     pub first_byte: Option<Duration>,
     /// What an expired deadline means for the client.
@@ -60,6 +63,7 @@ impl RequestCtx {
             route: None,
             body: Meter::new(None),
             attempts: Attempts::default(),
+            queued: None,
             first_byte: None,
             overdue: Rejection::RequestTimeout,
             ending: None,
@@ -91,11 +95,21 @@ impl RequestCtx {
 
     /// Remembers why the request ends here, and says so in the form Pingora's callbacks return.
     pub fn reject(&mut self, rejection: Rejection) -> Box<Error> {
-        self.ending = Some(Ending::Rejected(rejection));
-        Error::explain(
-            ErrorType::HTTPStatus(rejection.status().as_u16()),
-            rejection.text(),
-        )
+        self.end(Ending::Rejected(rejection))
+    }
+
+    /// As `reject`, for an end of any kind.
+    pub fn end(&mut self, ending: Ending) -> Box<Error> {
+        self.ending = Some(ending);
+        match ending {
+            Ending::Rejected(rejection) => Error::explain(
+                ErrorType::HTTPStatus(rejection.status().as_u16()),
+                rejection.text(),
+            ),
+            Ending::ClientClosed | Ending::ClientStalled | Ending::TunnelTimeout => {
+                Error::new_down(ErrorType::ConnectionClosed)
+            }
+        }
     }
 }
 
@@ -148,16 +162,36 @@ impl Attempts {
                 .get_or_insert_with(|| pool.candidates(context));
             self.running = Some(candidates.lease_next()?);
         }
-        let pick = self.running.as_ref()?;
         let is_first = self.made.is_empty();
+        let began = if is_first {
+            context.now
+        } else {
+            Instant::now()
+        };
+        self.run(began)
+    }
+
+    /// Ends the last attempt where its endpoint is not asked again, and lends the candidates out to
+    /// wait for a turn with.
+    pub fn lend_candidates(&mut self, pool: &Pool, context: &PickContext<'_>) -> Candidates {
+        self.running = None;
+        let candidates = self.candidates.take();
+        candidates.unwrap_or_else(|| pool.candidates(context))
+    }
+
+    /// Begins an attempt with the turn that was waited for.
+    pub fn begin_with(&mut self, granted: Granted, began: Instant) -> Option<Arc<Member>> {
+        self.candidates = Some(granted.candidates);
+        self.running = Some(granted.pick);
+        self.run(began)
+    }
+
+    fn run(&mut self, began: Instant) -> Option<Arc<Member>> {
+        let pick = self.running.as_ref()?;
         self.made.push(Attempt {
             endpoint: pick.lease.endpoint().clone(),
             outcome: Outcome::Pending,
-            began: if is_first {
-                context.now
-            } else {
-                Instant::now()
-            },
+            began,
             connect: None,
         });
         Some(pick.member.clone())
@@ -171,6 +205,11 @@ impl Attempts {
     /// Bytes of the request's body came by: the endpoint could not answer before.
     pub fn body_passed(&mut self) {
         self.body_at = Some(Instant::now());
+    }
+
+    /// The next attempt is at the last endpoint again.
+    pub fn repeats(&self) -> bool {
+        self.stale == Stale::Met
     }
 
     /// The last attempt failed on a kept connection; false: that happened to this request before.

@@ -82,6 +82,8 @@ pub struct Downstream {
     pub underscores: bool,
     /// Set through a shared reference, while Pingora owns the session.
     tunnel: AtomicBool,
+    /// Likewise: reads hold what comes and end when the client closes.
+    holding: AtomicBool,
     /// Milliseconds after `opened` at which the running request is over.
     deadline: AtomicU64,
     opened: Instant,
@@ -98,6 +100,7 @@ impl Downstream {
             unflushed: false,
             underscores: false,
             tunnel: AtomicBool::new(false),
+            holding: AtomicBool::new(false),
             deadline: AtomicU64::new(NEVER),
             opened: Instant::now(),
             timer: None,
@@ -168,6 +171,12 @@ impl Downstream {
         self.deadline.store(NEVER, Ordering::Release);
     }
 
+    /// While set, every read of the running request waits for the client to close, and holds what it
+    /// sends; nothing is lost. Beyond 64 KiB it stays in the socket, and a close behind it is not seen.
+    pub fn hold(&self, holding: bool) {
+        self.holding.store(holding, Ordering::Release);
+    }
+
     /// The deadline has ended the running request.
     pub fn is_overdue(&self) -> bool {
         self.deadline.load(Ordering::Acquire) <= self.elapsed_ms()
@@ -215,7 +224,7 @@ impl Downstream {
         Poll::Ready(Ok(read))
     }
 
-    /// The request has no bytes left: waits for the client to close, and holds what it sends early.
+    /// The request has no bytes left, or they are not wanted yet: waits for the client to close, and holds what it sends early.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.held.len() < HELD_BYTES_MAX {
             if ready!(self.poll_fill(cx))? == 0 {
@@ -338,6 +347,9 @@ impl AsyncRead for Downstream {
         let this = self.get_mut();
         this.check_deadline(cx)?;
         this.flush_before_waiting(cx);
+        if this.holding.load(Ordering::Acquire) {
+            return this.poll_closed(cx);
+        }
         match &this.left {
             _ if this.is_tunnel() => {}
             Left::Chunked {

@@ -20,8 +20,8 @@ use crate::proxy::ctx::{Counted, RequestCtx};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
 use crate::proxy::reject::Rejection;
-use crate::proxy::upgrade;
 use crate::proxy::upstream::Timeouts;
+use crate::proxy::{turn, upgrade};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::member::Member;
@@ -33,12 +33,13 @@ pub(super) fn pool(ctx: &RequestCtx) -> Result<Arc<Pool>, Rejection> {
     pool.cloned().ok_or(Rejection::Internal)
 }
 
-/// The next endpoint to try.
-pub(super) fn next_member(
+/// The next endpoint to try; where the pool has limits, in its turn.
+pub(super) async fn next_member(
     pool: &Pool,
+    session: &mut Session,
     ctx: &mut RequestCtx,
     metrics: &Metrics,
-) -> Result<Arc<Member>, Rejection> {
+) -> Result<Arc<Member>, Ending> {
     let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
     if ctx.route().is_some_and(|route| !route.config.measure) {
         ctx.attempts.do_not_measure();
@@ -47,9 +48,10 @@ pub(super) fn next_member(
         hash_key: b"",
         now: ctx.started,
     };
-    let Some(member) = ctx.attempts.begin(pool, &context) else {
+    let Some(member) = turn::begin_attempt(session, ctx, pool, &context).await? else {
         // With endpoints tried, the client is told what became of the last one.
-        return Err(last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection));
+        let rejection = last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection);
+        return Err(Ending::Rejected(rejection));
     };
     if let Some(outcome) = last_outcome {
         metrics.retried(outcome.name());
@@ -66,13 +68,13 @@ pub(super) fn peer(pool: &Pool, member: &Member, session: &Session, ctx: &Reques
 }
 
 /// The next endpoint of a request that Pingora's own machine forwards: an upgrade.
-pub(super) fn next_peer(
-    session: &Session,
+pub(super) async fn next_peer(
+    session: &mut Session,
     ctx: &mut RequestCtx,
     metrics: &Metrics,
-) -> Result<Box<HttpPeer>, Rejection> {
-    let pool = pool(ctx)?;
-    let member = next_member(&pool, ctx, metrics)?;
+) -> Result<Box<HttpPeer>, Ending> {
+    let pool = pool(ctx).map_err(Ending::Rejected)?;
+    let member = next_member(&pool, session, ctx, metrics).await?;
     let mut peer = peer(&pool, &member, session, ctx);
     upgrade::read_late(&mut peer);
     Ok(Box::new(peer))

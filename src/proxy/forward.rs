@@ -49,8 +49,9 @@ impl Forwarder {
         let pool = exchange::pool(ctx).map_err(|rejection| ctx.reject(rejection))?;
         session.as_downstream_mut().enable_retry_buffering();
         loop {
-            let member = exchange::next_member(&pool, ctx, metrics)
-                .map_err(|rejection| ctx.reject(rejection))?;
+            let member = exchange::next_member(&pool, session, ctx, metrics)
+                .await
+                .map_err(|ending| ctx.end(ending))?;
             let Err(mut error) = self.attempt(&pool, &member, session, ctx).await else {
                 return Ok(());
             };
@@ -176,6 +177,7 @@ impl Conversation<'_> {
         if self.ctx.body.add(bytes.len()) != Verdict::Within {
             return Err(self.ctx.reject(Rejection::BodyTooLarge));
         }
+        self.ctx.attempts.body_passed();
         let mut sent = self.upstream.write_body(bytes).await;
         if sent.is_ok() && self.session.as_downstream_mut().is_body_done() {
             sent = self.end_request().await;

@@ -23,6 +23,10 @@ pub enum Rejection {
     TooManyConnectionsPerAddress,
     /// No endpoint of the pool is ready.
     NoEndpoint,
+    /// Its pool is at its limit, and so is the queue. The seconds until that will be different, where known.
+    QueueFull(Option<u32>),
+    /// Its turn did not come in time; likewise.
+    QueueTimeout(Option<u32>),
     ConnectFailed,
     ConnectTimeout,
     /// The endpoint closed or reset before it had answered.
@@ -40,7 +44,7 @@ const RETRY_AFTER: u32 = 5;
 
 impl Rejection {
     /// One of each kind.
-    pub const ALL: [Rejection; 18] = [
+    pub const ALL: [Rejection; 20] = [
         Rejection::BadRequest("malformed request"),
         Rejection::MethodNotAllowed,
         Rejection::NoRoute,
@@ -52,6 +56,8 @@ impl Rejection {
         Rejection::TooManyConnections,
         Rejection::TooManyConnectionsPerAddress,
         Rejection::NoEndpoint,
+        Rejection::QueueFull(None),
+        Rejection::QueueTimeout(None),
         Rejection::ConnectFailed,
         Rejection::ConnectTimeout,
         Rejection::UpstreamClosed,
@@ -75,6 +81,8 @@ impl Rejection {
             Rejection::TooManyConnections => "too_many_connections",
             Rejection::TooManyConnectionsPerAddress => "too_many_connections_per_address",
             Rejection::NoEndpoint => "no_endpoint",
+            Rejection::QueueFull(_) => "queue_full",
+            Rejection::QueueTimeout(_) => "queue_timeout",
             Rejection::ConnectFailed => "connect_failed",
             Rejection::ConnectTimeout => "connect_timeout",
             Rejection::UpstreamClosed => "upstream_closed",
@@ -96,7 +104,9 @@ impl Rejection {
             Rejection::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Rejection::TooManyConnections
             | Rejection::TooManyConnectionsPerAddress
-            | Rejection::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            | Rejection::NoEndpoint
+            | Rejection::QueueFull(_)
+            | Rejection::QueueTimeout(_) => StatusCode::SERVICE_UNAVAILABLE,
             Rejection::ConnectFailed | Rejection::UpstreamClosed | Rejection::UpstreamMalformed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -121,6 +131,8 @@ impl Rejection {
             Rejection::TooManyConnections => "too many connections",
             Rejection::TooManyConnectionsPerAddress => "too many connections from this address",
             Rejection::NoEndpoint => "no endpoint is ready to serve this request",
+            Rejection::QueueFull(_) => "too many requests wait already",
+            Rejection::QueueTimeout(_) => "the request's turn did not come in time",
             Rejection::ConnectFailed => "the endpoint could not be reached",
             Rejection::ConnectTimeout => "the endpoint could not be reached in time",
             Rejection::UpstreamClosed => "the endpoint closed the connection before it answered",
@@ -133,6 +145,9 @@ impl Rejection {
 
     /// Seconds for `Retry-After`; only a 503 has one.
     pub fn retry_after(self) -> Option<u32> {
+        if let Rejection::QueueFull(Some(seconds)) | Rejection::QueueTimeout(Some(seconds)) = self {
+            return Some(seconds);
+        }
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER)
     }
 

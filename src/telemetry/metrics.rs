@@ -34,6 +34,8 @@ pub struct Metrics {
     endpoint_transitions: IntCounterVec,
     endpoint_failures: IntCounterVec,
     probes: IntCounterVec,
+    queue_length: IntGaugeVec,
+    queue_wait: HistogramVec,
     pub requests_in_flight: IntGauge,
     pub connections: IntGauge,
     pub connections_accepted: IntCounter,
@@ -113,6 +115,16 @@ impl Metrics {
                 "weir_probes_total",
                 "Health probes, by result.",
                 &["pool", "endpoint", "result"],
+            ),
+            queue_length: declare.gauges(
+                "weir_queue_length",
+                "Requests that wait for their turn in a pool now.",
+                &["pool"],
+            ),
+            queue_wait: declare.histograms(
+                "weir_queue_seconds",
+                "Time requests waited for their turn in a pool, served or not.",
+                &["pool"],
             ),
             requests_in_flight: declare
                 .gauge("weir_requests_in_flight", "Requests being served now."),
@@ -205,6 +217,18 @@ impl Metrics {
         }
     }
 
+    pub fn queue(&self, pool: &str) -> QueueMetrics {
+        QueueMetrics {
+            length: self.queue_length.with_label_values(&[pool]),
+            wait: self.queue_wait.with_label_values(&[pool]),
+        }
+    }
+
+    pub fn forget_queue(&self, pool: &str) {
+        let _ = self.queue_length.remove_label_values(&[pool]);
+        let _ = self.queue_wait.remove_label_values(&[pool]);
+    }
+
     pub fn rejected(&self, reason: &'static str) {
         self.rejections.with_label_values(&[reason]).inc();
     }
@@ -253,6 +277,13 @@ impl RouteMetrics {
             self.sent.inc_by(sent);
         }
     }
+}
+
+/// The series of one pool's queue.
+#[derive(Clone)]
+pub struct QueueMetrics {
+    pub length: IntGauge,
+    pub wait: Histogram,
 }
 
 /// The series of one endpoint.

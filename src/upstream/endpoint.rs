@@ -11,7 +11,7 @@
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::{Instant, SystemTime};
 
 use log::{info, warn};
@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use super::latency::Latency;
 use super::observation::{Answer, Observation};
 use super::penalty::penalty;
+use super::turns::{Turn, Turns};
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.
@@ -81,6 +82,8 @@ pub struct Endpoint {
     metrics: EndpointMetrics,
     /// Outcomes that were counted, so that their series can be forgotten.
     outcomes: Mutex<Vec<&'static str>>,
+    /// Told when a place becomes free, or the endpoint ready; `None` in tests only.
+    turns: Option<Arc<Turns>>,
 }
 
 /// What selectors read in their loops; together, so that one cache line holds it.
@@ -93,6 +96,8 @@ struct Load {
 pub struct Lease {
     endpoint: Arc<Endpoint>,
     in_flight: u32,
+    /// Where the pool has limits; given back after the endpoint's count.
+    turn: Option<Turn>,
 }
 
 impl Endpoint {
@@ -109,6 +114,15 @@ impl Endpoint {
             name: address.to_string(),
             metrics,
             outcomes: Mutex::default(),
+            turns: None,
+        }
+    }
+
+    /// The same, one of those that `turns` are for.
+    pub(super) fn in_turns(self, turns: Arc<Turns>) -> Self {
+        Endpoint {
+            turns: Some(turns),
+            ..self
         }
     }
 
@@ -162,12 +176,20 @@ impl Endpoint {
         }
         self.metrics.ready.set(i64::from(state.is_ready()));
         self.metrics.went(pool, name, word);
+        self.changed();
         true
     }
 
     /// How long the next response is expected to take to its first byte.
     pub fn latency(&self) -> &Latency {
         &self.latency
+    }
+
+    /// Those who wait for a turn look again.
+    fn changed(&self) {
+        if let Some(turns) = &self.turns {
+            turns.changed();
+        }
     }
 
     /// Learns from one attempt.
@@ -209,6 +231,7 @@ impl Endpoint {
         Lease {
             endpoint: self.clone(),
             in_flight: before + 1,
+            turn: None,
         }
     }
 }
@@ -224,12 +247,21 @@ impl Lease {
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
+
+    /// Gives the turn back with the lease.
+    pub(super) fn hold(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.load.in_flight.fetch_sub(1, Relaxed);
+        // Before the look at who waits: `turns` says why.
+        self.endpoint.load.in_flight.fetch_sub(1, SeqCst);
         self.endpoint.metrics.in_flight.dec();
+        if self.turn.is_none() {
+            self.endpoint.changed();
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub struct MemberSpec {
     /// Share of traffic, 0..=1000; 0: drained.
     pub weight: u32,
     pub backup: bool,
+    /// Attempts it gets at once; `None`: no bound.
+    pub max_in_flight: Option<u32>,
     /// The name it was resolved from; `None`: given as an address.
     pub host: Option<Arc<str>>,
     /// Place in the file: of two specs with one address, the first counts.
@@ -56,6 +58,8 @@ pub struct Member {
     /// Share of traffic, 0..=1000; 0: drained, gets nothing new.
     pub weight: u32,
     pub backup: bool,
+    /// Attempts it gets at once; `None`: no bound.
+    pub max_in_flight: Option<u32>,
     /// The name it was resolved from: the SNI and the probe's `Host`.
     pub host: Option<Arc<str>>,
 }
@@ -138,6 +142,7 @@ mod tests {
             address: address.parse().unwrap(),
             weight: 1,
             backup: false,
+            max_in_flight: None,
             host: None,
             order,
         }

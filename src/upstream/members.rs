@@ -36,6 +36,15 @@ pub struct Candidates {
     backup: Walk,
 }
 
+/// What a request would find, were its endpoint picked now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    Open,
+    /// What is ready has as much as it may have; waiting helps.
+    AtLimit,
+    NoneReady,
+}
+
 /// An endpoint given to a request.
 pub struct Pick {
     pub lease: Lease,
@@ -89,16 +98,36 @@ impl Candidates {
     /// Picks the best ready endpoint not yet handed out by this value, and leases it.
     pub fn lease_next(&mut self) -> Option<Pick> {
         let _picking = self.members.picking.lock();
-        let backend = match self.primary.next() {
-            Some(backend) => backend,
-            None => self.backup.next()?,
-        };
-        let member = member_of(backend)?.clone();
-        Some(Pick {
-            lease: member.endpoint.lease(),
-            member,
-        })
+        if let Some(backend) = self.primary.next() {
+            return pick(backend);
+        }
+        // A primary member at its limit is ready all the same.
+        if self.primary.held_back() {
+            return None;
+        }
+        pick(self.backup.next()?)
     }
+
+    /// What `lease_next` would find; exact as long as nobody else picks.
+    pub fn outlook(&self) -> Outlook {
+        for walk in [&self.primary, &self.backup] {
+            if walk.has_next() {
+                return Outlook::Open;
+            }
+            if walk.held_back() {
+                return Outlook::AtLimit;
+            }
+        }
+        Outlook::NoneReady
+    }
+}
+
+fn pick(backend: &Backend) -> Option<Pick> {
+    let member = member_of(backend)?.clone();
+    Some(Pick {
+        lease: member.endpoint.lease(),
+        member,
+    })
 }
 
 // === Order and Walk: the selectors by name ===
@@ -158,6 +187,26 @@ impl Walk {
             Walk::Random(iter) => iter.next(),
             Walk::P2c(iter) => iter.next(),
             Walk::Ewma(iter) => iter.next(),
+        }
+    }
+
+    fn held_back(&self) -> bool {
+        match self {
+            Walk::RoundRobin(iter) => iter.held_back(),
+            Walk::LeastConn(iter) => iter.held_back(),
+            Walk::Random(iter) => iter.held_back(),
+            Walk::P2c(iter) => iter.held_back(),
+            Walk::Ewma(iter) => iter.held_back(),
+        }
+    }
+
+    fn has_next(&self) -> bool {
+        match self {
+            Walk::RoundRobin(iter) => iter.has_next(),
+            Walk::LeastConn(iter) => iter.has_next(),
+            Walk::Random(iter) => iter.has_next(),
+            Walk::P2c(iter) => iter.has_next(),
+            Walk::Ewma(iter) => iter.has_next(),
         }
     }
 }

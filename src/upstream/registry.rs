@@ -1,4 +1,5 @@
-//! What outlives a configuration: every endpoint by pool and address, and every name's last answer.
+//! What outlives a configuration: every endpoint by pool and address, the turns of every pool, and
+//! every name's last answer.
 //!
 //! Pools borrow from it when they are built, so a reload, a new DNS answer or a re-added address
 //! finds what is known already. Something nobody holds any more (no pool, no running request) is
@@ -12,12 +13,14 @@ use parking_lot::Mutex;
 
 use super::endpoint::{Endpoint, State};
 use super::name::Name;
+use super::turns::Turns;
 use crate::telemetry::metrics::Metrics;
 
 pub struct Registry {
     metrics: Arc<Metrics>,
     endpoints: Mutex<HashMap<String, Endpoints>>,
     names: Mutex<HashMap<String, Arc<Name>>>,
+    turns: Mutex<HashMap<String, Arc<Turns>>>,
 }
 
 /// The endpoints of one pool.
@@ -29,6 +32,7 @@ impl Registry {
             metrics,
             endpoints: Mutex::default(),
             names: Mutex::default(),
+            turns: Mutex::default(),
         }
     }
 
@@ -46,7 +50,8 @@ impl Registry {
         let endpoints = pools.get_mut(pool).expect("the pool was just inserted");
         let create = || {
             let metrics = self.metrics.endpoint(pool, &address.to_string());
-            Arc::new(Endpoint::new(pool, address, initial(), metrics))
+            let endpoint = Endpoint::new(pool, address, initial(), metrics);
+            Arc::new(endpoint.in_turns(self.turns(pool)))
         };
         endpoints.entry(address).or_insert_with(create).clone()
     }
@@ -67,6 +72,27 @@ impl Registry {
         name
     }
 
+    /// The turns of that pool, shared by all its generations.
+    pub fn turns(&self, pool: &str) -> Arc<Turns> {
+        let mut turns = self.turns.lock();
+        if let Some(turns) = turns.get(pool) {
+            return turns.clone();
+        }
+        let new = Arc::new(Turns::default());
+        turns.insert(pool.to_owned(), new.clone());
+        new
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Lets those who wait look again: time alone may have made an endpoint ready.
+    pub fn look_again(&self) {
+        let turns: Vec<_> = self.turns.lock().values().cloned().collect();
+        turns.iter().for_each(|turns| turns.changed());
+    }
+
     /// Forgets the endpoints and names nobody holds any more, and their metric series. Call it
     /// after a reload and after a change of membership; what requests still hold goes next time.
     pub fn sweep(&self) {
@@ -76,6 +102,13 @@ impl Registry {
         });
         let mut names = self.names.lock();
         names.retain(|_, name| Arc::strong_count(name) > 1);
+        self.turns.lock().retain(|pool, turns| {
+            let held = Arc::strong_count(turns) > 1;
+            if !held {
+                self.metrics.forget_queue(pool);
+            }
+            held
+        });
     }
 
     /// Nobody can take a new hold while the map is locked, so a count of one is final.

@@ -64,6 +64,8 @@ pub struct Slot {
     pub endpoint: Arc<Endpoint>,
     /// 1..=1000.
     pub weight: u32,
+    /// Attempts the endpoint gets at once.
+    pub max_in_flight: u32,
 }
 
 /// The places one iterator has yielded. The first 64 cost no allocation.
@@ -104,6 +106,7 @@ impl<A: Algorithm> Selector<A> {
                 slots.push(Slot {
                     endpoint: member.endpoint.clone(),
                     weight: member.weight,
+                    max_in_flight: member.max_in_flight.unwrap_or(u32::MAX),
                 });
                 slot_backends.push(backend.clone());
             }
@@ -148,6 +151,19 @@ impl<A: Algorithm> BackendSelection for Selector<A> {
 
 // === impl BestFirst ===
 
+impl<A> BestFirst<A> {
+    /// Whether only its limit keeps some endpoint from being yielded.
+    pub fn held_back(&self) -> bool {
+        self.selector.slots.held_back(&self.tried)
+    }
+
+    /// Whether some endpoint would be yielded now.
+    pub fn has_next(&self) -> bool {
+        let slots = &self.selector.slots;
+        (0..slots.len()).any(|place| slots.eligible(place, &self.tried).is_some())
+    }
+}
+
 impl<A: Algorithm> BackendIter for BestFirst<A> {
     fn next(&mut self) -> Option<&Backend> {
         let selector = &self.selector;
@@ -180,11 +196,29 @@ impl Slots {
         self.0.get(place)
     }
 
-    /// The slot at `place` if it may be picked now: ready and not yet tried.
+    /// The slot at `place` if it may be picked now: ready, below its limit and not yet tried.
     #[inline]
     pub fn eligible(&self, place: usize, tried: &Tried) -> Option<&Slot> {
         let slot = self.0.get(place)?;
-        (slot.endpoint.is_ready() && !tried.contains(place)).then_some(slot)
+        let is_open = slot.endpoint.is_ready() && slot.has_room();
+        (is_open && !tried.contains(place)).then_some(slot)
+    }
+
+    /// Whether some slot would be eligible but for its limit.
+    pub fn held_back(&self, tried: &Tried) -> bool {
+        let mut slots = self.0.iter().enumerate();
+        slots.any(|(place, slot)| {
+            !slot.has_room() && slot.endpoint.is_ready() && !tried.contains(place)
+        })
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    #[inline]
+    fn has_room(&self) -> bool {
+        self.endpoint.in_flight() < self.max_in_flight
     }
 }
 

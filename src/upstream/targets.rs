@@ -18,6 +18,7 @@ struct Listed {
     place: Place,
     weight: u32,
     backup: bool,
+    max_in_flight: Option<u32>,
 }
 
 enum Place {
@@ -35,6 +36,7 @@ impl Targets {
             place: Place::new(&endpoint.target, registry),
             weight: endpoint.weight,
             backup: endpoint.backup,
+            max_in_flight: endpoint.max_in_flight,
         };
         Targets(endpoints.iter().map(listed).collect())
     }
@@ -71,6 +73,7 @@ impl Listed {
             address,
             weight: self.weight,
             backup: self.backup,
+            max_in_flight: self.max_in_flight,
             host,
             order,
         };

@@ -12,6 +12,8 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         name: "api".to_owned(),
         balance: Balance::RoundRobin,
         endpoints: endpoints.iter().map(|text| listed(text)).collect(),
+        max_in_flight: None,
+        queue: Default::default(),
         health: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),
@@ -37,6 +39,7 @@ fn listed(text: &str) -> model::Endpoint {
         target,
         weight: 1,
         backup: false,
+        max_in_flight: None,
     }
 }
 

@@ -54,6 +54,10 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::a_backup_serves_only_while_no_other_endpoint_is_ready",
     ),
     (
+        "pools.endpoints.max_in_flight",
+        "queues::an_endpoint_never_has_more_than_its_max_in_flight",
+    ),
+    (
         "pools.endpoints.weight",
         "balancing::least_conn_spreads_held_requests_evenly_or_by_weight",
     ),
@@ -120,6 +124,18 @@ const PROOFS: &[(&str, &str)] = &[
     (
         "pools.idle_timeout",
         "forwarding::connections::an_unused_upstream_connection_is_closed_after_the_idle_timeout",
+    ),
+    (
+        "pools.max_in_flight",
+        "queues::a_pool_never_has_more_than_its_max_in_flight",
+    ),
+    (
+        "pools.queue.length",
+        "queues::a_request_that_finds_the_queue_at_its_length_gets_503_at_once",
+    ),
+    (
+        "pools.queue.timeout",
+        "queues::a_request_that_waits_longer_than_the_timeout_gets_503_and_a_time_to_come_again",
     ),
     (
         "pools.read_timeout",

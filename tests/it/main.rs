@@ -16,6 +16,7 @@ mod heads;
 mod health;
 mod lifecycle;
 mod limits;
+mod queues;
 mod records;
 mod retries;
 mod routing;

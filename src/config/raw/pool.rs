@@ -16,6 +16,11 @@ pub(crate) struct Pool {
     /// At least one: an address as text, or a map.
     #[schemars(required, length(min = 1))]
     pub(crate) endpoints: Option<List<TextOr<Endpoint>>>,
+    /// Attempts on all endpoints together, 1 to 1000000; further requests wait in the queue. Default: no bound.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max_in_flight: Option<i64>,
+    /// Where requests wait while the pool, or each of its endpoints, is at `max_in_flight`.
+    pub(crate) queue: Option<Queue>,
     /// Active probes: exactly one of `http` and `tcp`. Default: none, every endpoint counts as healthy.
     pub(crate) health: Option<Health>,
     /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
@@ -63,6 +68,23 @@ pub(crate) struct Endpoint {
     pub(crate) weight: Option<i64>,
     /// Serves only when no other endpoint of the pool is ready. Default: false.
     pub(crate) backup: Option<bool>,
+    /// Attempts it gets at once, 1 to 1000000; a name: each of its addresses. Default: no bound.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max_in_flight: Option<i64>,
+}
+
+/// Where requests wait while the pool, or each of its endpoints, is at `max_in_flight`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { length: 1024, timeout: 1s }"
+)]
+pub(crate) struct Queue {
+    /// Requests that may wait, 0 to 100000; 0: none. Default: 1024.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub(crate) length: Option<i64>,
+    /// How long a request may wait, 1ms to 5m. Default: 1s.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Active probes: exactly one of `http` and `tcp`.

@@ -9,7 +9,7 @@ use super::super::problem::quoted;
 use super::super::raw::pool as raw;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
-use super::{endpoint, health, tls};
+use super::{endpoint, health, queue, tls};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -32,13 +32,17 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         .health
         .as_ref()
         .and_then(|raw| health::health(raw, &at.key("health"), report));
+    let queue = queue::queue(raw, &endpoints, at, report);
     let tls = tls::tls(raw.tls.as_ref(), &endpoints, &at.key("tls"), report);
     let mut keys = Keys::of(at, report);
+    let max_in_flight = keys.number("max_in_flight", raw.max_in_flight, queue::IN_FLIGHT);
     let day = millis(1)..=hours(24);
     Pool {
         name: name.to_string(),
         balance: balance(raw.balance),
         endpoints,
+        max_in_flight,
+        queue,
         health,
         connect_timeout: keys
             .duration(

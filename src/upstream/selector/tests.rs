@@ -28,6 +28,7 @@ impl Bench {
                 endpoint: registry.endpoint("test", address.into(), || State::Healthy),
                 weight,
                 backup: false,
+                max_in_flight: None,
                 host: None,
             })
         };
