@@ -27,7 +27,7 @@ use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange;
 use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
-use crate::proxy::upstream::{Piece, Upstream, request};
+use crate::proxy::upstream::{Buffers, Piece, Upstream, request};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::kept::Key;
@@ -36,11 +36,16 @@ use crate::upstream::member::Member;
 pub(super) struct Forwarder {
     process: Arc<Process>,
     connector: TransportConnector,
+    buffers: Buffers,
 }
 
 impl Forwarder {
     pub(super) fn new(process: Arc<Process>, connector: TransportConnector) -> Forwarder {
-        Forwarder { process, connector }
+        Forwarder {
+            process,
+            connector,
+            buffers: Buffers::default(),
+        }
     }
 
     /// Returns when the whole response has been given to the client.
@@ -79,7 +84,7 @@ impl Forwarder {
         };
         let method = &session.req_header().method;
         let mut conversation = Conversation {
-            upstream: Upstream::new(stream, exchange::timeouts(pool, ctx), method),
+            upstream: Upstream::new(stream, exchange::timeouts(pool, ctx), method, &self.buffers),
             session,
             ctx,
             metrics: &self.process.metrics,
@@ -121,7 +126,7 @@ impl Forwarder {
 
 /// One request and its response, on the way.
 struct Conversation<'a> {
-    upstream: Upstream,
+    upstream: Upstream<'a>,
     session: &'a mut Session,
     ctx: &'a mut RequestCtx,
     metrics: &'a Metrics,
