@@ -196,8 +196,9 @@ fn edge_service(
     conf: &Arc<ServerConf>,
 ) -> Service<Edge> {
     let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
-    let proxy = http_proxy(conf, Proxy::new(process.clone(), connector));
-    let edge = Edge::new(process.clone(), proxy, caps.clone());
+    let proxy = Proxy::new(process.clone(), connector);
+    let pingora = http_proxy(conf, proxy.clone());
+    let edge = Edge::new(process.clone(), proxy, pingora, caps.clone());
     let mut service = Service::new("listeners".to_owned(), edge);
     for listener in &fixed.listeners {
         let config = ListenerConfig::tcp(listener.bind.to_string());

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
+use pingora_proxy::{HttpProxy, Session};
 use pingora_timeout::timeout;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -34,15 +35,23 @@ const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) struct Edge {
     process: Arc<Process>,
-    proxy: Arc<HttpProxy<Proxy>>,
+    proxy: Proxy,
+    /// The same, with Pingora's own machine around it.
+    pingora: Arc<HttpProxy<Proxy>>,
     caps: Arc<Caps>,
 }
 
 impl Edge {
-    pub(super) fn new(process: Arc<Process>, proxy: HttpProxy<Proxy>, caps: Arc<Caps>) -> Edge {
+    pub(super) fn new(
+        process: Arc<Process>,
+        proxy: Proxy,
+        pingora: HttpProxy<Proxy>,
+        caps: Arc<Caps>,
+    ) -> Edge {
         Edge {
             process,
-            proxy: Arc::new(proxy),
+            proxy,
+            pingora: Arc::new(pingora),
             caps,
         }
     }
@@ -118,9 +127,19 @@ impl Edge {
             };
             served += 1;
             let is_last = served >= limits.keepalive_requests || self.process.is_draining();
-            let session = lend(downstream, length, &head, &limits, is_last);
-            let reused = self.proxy.process_new_http(session, shutdown).await;
-            match reused.and_then(|reused| Downstream::reclaim(reused.consume().0)) {
+            let bytes = downstream.begin_request(length, head.body, head.underscores);
+            let stream = if head.upgrade {
+                let mut session = ServerSession::new_http1(downstream);
+                prepare(&mut session, bytes, &limits, is_last);
+                let reused = self.pingora.process_new_http(session, shutdown).await;
+                reused.map(|reused| reused.consume().0)
+            } else {
+                let mut session = Session::new_h1(downstream);
+                prepare(session.as_downstream_mut(), bytes, &limits, is_last);
+                // Boxed: an idle connection has no room for a request.
+                Box::pin(self.proxy.serve(session)).await
+            };
+            match stream.and_then(Downstream::reclaim) {
                 Some(reclaimed) => downstream = reclaimed,
                 None => return,
             }
@@ -178,7 +197,7 @@ impl ServerApp for Edge {
     }
 
     async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
+        self.pingora.http_cleanup().await;
     }
 }
 
@@ -281,22 +300,13 @@ fn skip_empty_lines(downstream: &mut Downstream) -> bool {
     downstream.held().is_empty()
 }
 
-/// Lends the connection to Pingora for one request.
-fn lend(
-    mut downstream: Box<Downstream>,
-    length: usize,
-    head: &Head,
-    limits: &Limits,
-    is_last: bool,
-) -> ServerSession {
-    let bytes = downstream.begin_request(length, head.body, head.underscores);
-    let mut session = ServerSession::new_http1(downstream);
+/// Readies a session on the connection for one request, whose head is `bytes`.
+fn prepare(session: &mut ServerSession, bytes: BytesMut, limits: &Limits, is_last: bool) {
     session.set_pipelined_prefix(bytes);
     session.set_keepalive_reuses_remaining(Some(u32::from(!is_last)));
     session.set_read_timeout(Some(limits.body_timeout));
     session.set_write_timeout(Some(limits.send_timeout));
     session.set_total_drain_timeout(Some(limits.body_timeout));
-    session
 }
 
 /// Says why and closes so that the client can read it.
