@@ -32,6 +32,7 @@ pub mod downstream;
 mod exchange;
 pub mod failure;
 mod forward;
+mod hash_key;
 pub mod process;
 mod record;
 pub mod reject;
@@ -152,9 +153,6 @@ impl ProxyHttp for Proxy {
         _end_of_stream: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        if body.is_some() {
-            ctx.attempts.body_passed();
-        }
         match ctx.body.add(body.as_ref().map_or(0, Bytes::len)) {
             Verdict::Within => Ok(()),
             Verdict::TooLarge { .. } => Err(ctx.reject(Rejection::BodyTooLarge)),

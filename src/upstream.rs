@@ -25,6 +25,7 @@ pub mod drain_rate;
 pub mod endpoint;
 pub mod kept;
 pub mod latency;
+pub mod load_report;
 pub mod member;
 pub mod members;
 pub mod name;
@@ -35,6 +36,7 @@ pub mod pick_context;
 pub mod queue;
 pub mod registry;
 pub mod selector;
+pub mod signals;
 pub mod targets;
 pub mod turns;
 
@@ -163,7 +165,7 @@ fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) ->
         })
     };
     let all = specs.iter().map(member).collect();
-    Members::new(config.balance, specs, all)
+    Members::new(&config.balance, specs, all)
 }
 
 /// What an endpoint starts as when it joins the `live` ones (with their weights).

@@ -239,26 +239,64 @@ impl Default for Queue {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Balance {
     RoundRobin,
     LeastConn,
     Random,
     P2c,
     Ewma,
+    Prequal,
+    Hash(Hash),
 }
 
 impl Balance {
     /// The word in the configuration and in `weir status`.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Balance::RoundRobin => "round_robin",
             Balance::LeastConn => "least_conn",
             Balance::Random => "random",
             Balance::P2c => "p2c",
             Balance::Ewma => "ewma",
+            Balance::Prequal => "prequal",
+            Balance::Hash(_) => "hash",
         }
     }
+}
+
+/// A bound of 1.25, in hundredths: the choice of Google and Vimeo.
+pub const HASH_BOUND_DEFAULT: u32 = 125;
+
+/// Consistent hashing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hash {
+    pub key: HashKey,
+    pub table: HashTable,
+    /// Of an endpoint's fair share of the load, in hundredths, 105..=1000; `None`: no bound.
+    pub bounded_load: Option<u32>,
+}
+
+/// What of a request is hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address, without port.
+    Address,
+    /// Without query.
+    Path,
+    /// Path and query.
+    Uri,
+    Header(HeaderName),
+    /// The cookie of that name.
+    Cookie(String),
+    /// The query argument of that name, as it is sent.
+    Argument(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashTable {
+    Ring,
+    Maglev,
 }
 
 #[derive(Clone, Debug)]

@@ -12,13 +12,14 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use prometheus::IntGauge;
 
-use crate::config::model;
+use crate::config::model::{self, Balance};
 use crate::policy::forwarded::Told;
 use crate::policy::headers::HeaderTarget;
 use crate::policy::{forwarded, headers, request_id};
 use crate::proxy::ctx::{Counted, RequestCtx};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
+use crate::proxy::hash_key::hash_key;
 use crate::proxy::reject::Rejection;
 use crate::proxy::upstream::Timeouts;
 use crate::proxy::{turn, upgrade};
@@ -44,8 +45,15 @@ pub(super) async fn next_member(
     if ctx.route().is_some_and(|route| !route.config.measure) {
         ctx.attempts.do_not_measure();
     }
+    let hash_key = match &pool.config().balance {
+        Balance::Hash(hash) => {
+            let head = session.req_header();
+            hash_key(&hash.key, &head.uri, &head.headers, ctx.client.as_ref())
+        }
+        _ => Vec::new(),
+    };
     let context = PickContext {
-        hash_key: b"",
+        hash_key: &hash_key,
         now: ctx.started,
     };
     let Some(member) = turn::begin_attempt(session, ctx, pool, &context).await? else {

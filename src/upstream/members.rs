@@ -12,8 +12,11 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use super::endpoint::Lease;
 use super::member::{EndpointTable, Member, MemberSpec, member_of};
 use super::pick_context::PickContext;
-use super::selector::{BestFirst, Ewma, LeastConn, P2c, Random, RoundRobin, Selector};
-use crate::config::model::Balance;
+use super::selector::{
+    BestFirst, Ewma, Hash, LeastConn, Maglev, P2c, Prequal, Random, Ring, RoundRobin, Selector,
+    Slots, hash::Table,
+};
+use crate::config::model::{Balance, HashTable};
 
 pub struct Members {
     /// What the table was made from; equal specs are no change.
@@ -56,7 +59,11 @@ pub struct Pick {
 
 impl Members {
     /// `members` are those of `specs`, in the same order.
-    pub(super) fn new(balance: Balance, specs: Vec<MemberSpec>, members: Vec<Arc<Member>>) -> Self {
+    pub(super) fn new(
+        balance: &Balance,
+        specs: Vec<MemberSpec>,
+        members: Vec<Arc<Member>>,
+    ) -> Self {
         let (backup, primary): (Vec<_>, Vec<_>) =
             members.iter().cloned().partition(|member| member.backup);
         Members {
@@ -139,6 +146,9 @@ enum Order {
     Random(Arc<Selector<Random>>),
     P2c(Arc<Selector<P2c>>),
     Ewma(Arc<Selector<Ewma>>),
+    Prequal(Arc<Selector<Prequal>>),
+    HashRing(Arc<Selector<Hash<Ring>>>),
+    HashMaglev(Arc<Selector<Hash<Maglev>>>),
 }
 
 enum Walk {
@@ -147,10 +157,13 @@ enum Walk {
     Random(BestFirst<Random>),
     P2c(BestFirst<P2c>),
     Ewma(BestFirst<Ewma>),
+    Prequal(BestFirst<Prequal>),
+    HashRing(BestFirst<Hash<Ring>>),
+    HashMaglev(BestFirst<Hash<Maglev>>),
 }
 
 impl Order {
-    fn new(balance: Balance, members: Vec<Arc<Member>>) -> Self {
+    fn new(balance: &Balance, members: Vec<Arc<Member>>) -> Self {
         let table = Arc::new(EndpointTable::new(members));
         match balance {
             Balance::RoundRobin => Order::RoundRobin(selector(&table)),
@@ -158,6 +171,11 @@ impl Order {
             Balance::Random => Order::Random(selector(&table)),
             Balance::P2c => Order::P2c(selector(&table)),
             Balance::Ewma => Order::Ewma(selector(&table)),
+            Balance::Prequal => Order::Prequal(selector(&table)),
+            Balance::Hash(hash) => match hash.table {
+                HashTable::Ring => Order::HashRing(hashing(&table, hash.bounded_load)),
+                HashTable::Maglev => Order::HashMaglev(hashing(&table, hash.bounded_load)),
+            },
         }
     }
 
@@ -168,6 +186,9 @@ impl Order {
             Order::Random(selector) => Walk::Random(selector.walk(context)),
             Order::P2c(selector) => Walk::P2c(selector.walk(context)),
             Order::Ewma(selector) => Walk::Ewma(selector.walk(context)),
+            Order::Prequal(selector) => Walk::Prequal(selector.walk(context)),
+            Order::HashRing(selector) => Walk::HashRing(selector.walk(context)),
+            Order::HashMaglev(selector) => Walk::HashMaglev(selector.walk(context)),
         }
     }
 }
@@ -179,6 +200,11 @@ where
     Arc::new(S::build_with_config(&table.backends(), table))
 }
 
+fn hashing<T: Table>(table: &EndpointTable, bound: Option<u32>) -> Arc<Selector<Hash<T>>> {
+    let algorithm = |slots: &Slots| Hash::with_bound(slots, fastrand::u64(..), bound);
+    Arc::new(Selector::with(&table.backends(), table, algorithm))
+}
+
 impl Walk {
     fn next(&mut self) -> Option<&Backend> {
         match self {
@@ -187,6 +213,9 @@ impl Walk {
             Walk::Random(iter) => iter.next(),
             Walk::P2c(iter) => iter.next(),
             Walk::Ewma(iter) => iter.next(),
+            Walk::Prequal(iter) => iter.next(),
+            Walk::HashRing(iter) => iter.next(),
+            Walk::HashMaglev(iter) => iter.next(),
         }
     }
 
@@ -197,6 +226,9 @@ impl Walk {
             Walk::Random(iter) => iter.held_back(),
             Walk::P2c(iter) => iter.held_back(),
             Walk::Ewma(iter) => iter.held_back(),
+            Walk::Prequal(iter) => iter.held_back(),
+            Walk::HashRing(iter) => iter.held_back(),
+            Walk::HashMaglev(iter) => iter.held_back(),
         }
     }
 
@@ -207,6 +239,9 @@ impl Walk {
             Walk::Random(iter) => iter.has_next(),
             Walk::P2c(iter) => iter.has_next(),
             Walk::Ewma(iter) => iter.has_next(),
+            Walk::Prequal(iter) => iter.has_next(),
+            Walk::HashRing(iter) => iter.has_next(),
+            Walk::HashMaglev(iter) => iter.has_next(),
         }
     }
 }

@@ -11,26 +11,30 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::endpoint::{Endpoint, State};
+use super::endpoint::{Endpoint, PoolLoad, State};
 use super::name::Name;
 use super::turns::Turns;
 use crate::telemetry::metrics::Metrics;
 
 pub struct Registry {
     metrics: Arc<Metrics>,
-    endpoints: Mutex<HashMap<String, Endpoints>>,
+    pools: Mutex<HashMap<String, Known>>,
     names: Mutex<HashMap<String, Arc<Name>>>,
     turns: Mutex<HashMap<String, Arc<Turns>>>,
 }
 
-/// The endpoints of one pool.
-type Endpoints = HashMap<SocketAddr, Arc<Endpoint>>;
+/// What is known of one pool.
+#[derive(Default)]
+struct Known {
+    load: Arc<PoolLoad>,
+    endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
+}
 
 impl Registry {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Registry {
             metrics,
-            endpoints: Mutex::default(),
+            pools: Mutex::default(),
             names: Mutex::default(),
             turns: Mutex::default(),
         }
@@ -43,22 +47,28 @@ impl Registry {
         address: SocketAddr,
         initial: impl FnOnce() -> State,
     ) -> Arc<Endpoint> {
-        let mut pools = self.endpoints.lock();
+        let mut pools = self.pools.lock();
         if !pools.contains_key(pool) {
-            pools.insert(pool.to_owned(), Endpoints::new());
+            pools.insert(pool.to_owned(), Known::default());
         }
-        let endpoints = pools.get_mut(pool).expect("the pool was just inserted");
+        let known = pools.get_mut(pool).expect("the pool was just inserted");
         let create = || {
             let metrics = self.metrics.endpoint(pool, &address.to_string());
-            let endpoint = Endpoint::new(pool, address, initial(), metrics);
+            let load = known.load.clone();
+            let endpoint = Endpoint::new(pool, load, address, initial(), metrics);
             Arc::new(endpoint.in_turns(self.turns(pool)))
         };
-        endpoints.entry(address).or_insert_with(create).clone()
+        known
+            .endpoints
+            .entry(address)
+            .or_insert_with(create)
+            .clone()
     }
 
     /// The live endpoint of that pool and address.
     pub fn find(&self, pool: &str, address: SocketAddr) -> Option<Arc<Endpoint>> {
-        self.endpoints.lock().get(pool)?.get(&address).cloned()
+        let pools = self.pools.lock();
+        pools.get(pool)?.endpoints.get(&address).cloned()
     }
 
     /// The name's entry, shared by all pools that use it.
@@ -96,9 +106,9 @@ impl Registry {
     /// Forgets the endpoints and names nobody holds any more, and their metric series. Call it
     /// after a reload and after a change of membership; what requests still hold goes next time.
     pub fn sweep(&self) {
-        self.endpoints.lock().retain(|_, endpoints| {
-            endpoints.retain(|_, endpoint| self.keep(endpoint));
-            !endpoints.is_empty()
+        self.pools.lock().retain(|_, known| {
+            known.endpoints.retain(|_, endpoint| self.keep(endpoint));
+            !known.endpoints.is_empty()
         });
         let mut names = self.names.lock();
         names.retain(|_, name| Arc::strong_count(name) > 1);

@@ -21,11 +21,14 @@ use super::endpoint::Endpoint;
 use super::member::EndpointTable;
 use super::pick_context::PickContext;
 
+pub mod digest;
 pub mod draw;
 pub mod ewma;
 pub mod field;
+pub mod hash;
 pub mod least_conn;
 pub mod p2c;
+pub mod prequal;
 pub mod random;
 pub mod rotation;
 pub mod round_robin;
@@ -35,8 +38,12 @@ pub mod shares;
 mod tests;
 
 pub use ewma::Ewma;
+pub use hash::Hash;
+pub use hash::maglev::Maglev;
+pub use hash::ring::Ring;
 pub use least_conn::LeastConn;
 pub use p2c::P2c;
+pub use prequal::Prequal;
 pub use random::Random;
 pub use round_robin::RoundRobin;
 
@@ -78,6 +85,8 @@ pub struct Tried {
 /// What an algorithm may know of the request it picks for.
 #[derive(Clone, Copy)]
 pub struct Facts {
+    /// The digest of what a hashing selector hashes; `None`: the request has no such thing.
+    pub key: Option<u64>,
     /// When the request asked.
     pub now: Instant,
 }
@@ -94,6 +103,15 @@ pub struct BestFirst<A> {
 impl<A: Algorithm> Selector<A> {
     /// A selector whose picks are reproducible.
     pub fn with_seed(backends: &BTreeSet<Backend>, table: &EndpointTable, seed: u64) -> Self {
+        Selector::with(backends, table, |slots| A::new(slots, seed))
+    }
+
+    /// A selector of an algorithm with settings.
+    pub fn with(
+        backends: &BTreeSet<Backend>,
+        table: &EndpointTable,
+        algorithm: impl FnOnce(&Slots) -> A,
+    ) -> Self {
         let mut slots = Vec::new();
         let mut slot_backends = Vec::new();
         for member in table.members().iter().filter(|member| member.weight > 0) {
@@ -113,7 +131,7 @@ impl<A: Algorithm> Selector<A> {
         }
         let slots = Slots(slots.into());
         Selector {
-            algorithm: A::new(&slots, seed),
+            algorithm: algorithm(&slots),
             slots,
             backends: slot_backends.into(),
         }
@@ -124,7 +142,7 @@ impl<A: Algorithm> Selector<A> {
         BestFirst {
             selector: self.clone(),
             tried: Tried::default(),
-            facts: Facts { now: context.now },
+            facts: Facts::of(context),
         }
     }
 }
@@ -146,6 +164,17 @@ impl<A: Algorithm> BackendSelection for Selector<A> {
             hash_key: key,
             ..PickContext::default()
         })
+    }
+}
+
+// === impl Facts ===
+
+impl Facts {
+    fn of(context: &PickContext<'_>) -> Self {
+        Facts {
+            key: (!context.hash_key.is_empty()).then(|| digest::digest(context.hash_key)),
+            now: context.now,
+        }
     }
 }
 
@@ -185,6 +214,16 @@ impl Slots {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter()
+    }
+
+    /// Attempts running in the whole pool, on backups and endpoints just removed too.
+    pub fn in_flight(&self) -> u32 {
+        let first = self.0.first();
+        first.map_or(0, |slot| slot.endpoint.pool_in_flight())
     }
 
     pub fn weights(&self) -> impl Iterator<Item = u32> + '_ {

@@ -41,6 +41,30 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::round_robin_shares_out_exactly_by_weight_at_concurrency",
     ),
     (
+        "pools.balance.hash.bounded_load",
+        "balancing::hashing::bounded_load_spreads_a_key_that_all_ask_for",
+    ),
+    (
+        "pools.balance.hash.key",
+        "balancing::hashing::equal_keys_meet_at_one_endpoint_and_different_ones_spread",
+    ),
+    (
+        "pools.balance.hash.key.argument",
+        "balancing::hashing::equal_keys_meet_at_one_endpoint_and_different_ones_spread",
+    ),
+    (
+        "pools.balance.hash.key.cookie",
+        "balancing::hashing::equal_keys_meet_at_one_endpoint_and_different_ones_spread",
+    ),
+    (
+        "pools.balance.hash.key.header",
+        "balancing::hashing::equal_keys_meet_at_one_endpoint_and_different_ones_spread",
+    ),
+    (
+        "pools.balance.hash.table",
+        "balancing::hashing::two_weirs_agree_whatever_the_order_of_their_endpoints",
+    ),
+    (
         "pools.connect_timeout",
         "forwarding::connections::a_connection_that_is_not_made_in_time_is_a_connect_timeout",
     ),

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::shapes::{Duration, List, OneOrMany, StatusRange, TextOr, Toggle};
+use super::shapes::{Duration, Factor, List, OneOrMany, StatusRange, TextOr, Toggle, WordOr};
 
 /// A named group of endpoints.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a map")]
 pub(crate) struct Pool {
     /// How an endpoint is picked. Default: `least_conn`.
-    pub(crate) balance: Option<Balance>,
+    pub(crate) balance: Option<WordOr<Balance, BalanceMap>>,
     /// At least one: an address as text, or a map.
     #[schemars(required, length(min = 1))]
     pub(crate) endpoints: Option<List<TextOr<Endpoint>>>,
@@ -51,6 +51,68 @@ pub(crate) enum Balance {
     /// The least time to the first byte times requests in flight, of two endpoints at random; of all in a pool of up
     /// to 16.
     Ewma,
+    /// The fastest endpoint among those that are not too busy; for eight endpoints or more.
+    Prequal,
+    /// The same endpoint for the same client address.
+    Hash,
+}
+
+/// An algorithm with its settings.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { hash: { key: path } }"
+)]
+pub(crate) struct BalanceMap {
+    /// The same endpoint for the same key, as long as that one is ready and not too busy.
+    #[schemars(required)]
+    pub(crate) hash: Option<Hash>,
+}
+
+/// Consistent hashing: few keys move when an endpoint comes or goes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { key: path }")]
+pub(crate) struct Hash {
+    /// `address` (the client's), `path`, `uri` (with the query), or a map with one of `header`, `cookie` and
+    /// `argument`. A request without it goes anywhere by weight. Default: `address`.
+    pub(crate) key: Option<WordOr<HashKey, HashField>>,
+    /// `ring` moves fewest keys, `maglev` shares out most evenly. Default: `ring`.
+    pub(crate) table: Option<HashTable>,
+    /// The most an endpoint may hold, as a multiple of its fair share of what is in flight: 1.05 to 10, or `off`.
+    /// Default: 1.25.
+    pub(crate) bounded_load: Option<Factor>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HashKey {
+    /// The client's address.
+    Address,
+    /// The path without query.
+    Path,
+    /// Path and query.
+    Uri,
+}
+
+/// A named part of a request: exactly one of these.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { header: X-User }")]
+pub(crate) struct HashField {
+    /// The first header of that name.
+    pub(crate) header: Option<String>,
+    /// The cookie of that name.
+    pub(crate) cookie: Option<String>,
+    /// The query argument of that name, as it is sent.
+    pub(crate) argument: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HashTable {
+    /// 256 points on a circle for each unit of weight.
+    Ring,
+    /// A table of 65,537 entries.
+    Maglev,
 }
 
 /// One upstream address.

@@ -34,7 +34,7 @@ pub(crate) struct Route {
     pub(crate) timeout: Option<Duration>,
     /// When an attempt fails.
     pub(crate) retry: Option<Retry>,
-    /// Whether the time to the first byte tells `balance: ewma` how fast an endpoint is; false for long polls.
+    /// Whether the time to the first byte tells `balance: ewma` and `prequal` how fast an endpoint is; false for long polls.
     /// Default: true.
     pub(crate) measure: Option<bool>,
     /// Largest request body, 0 to 1TiB. Default: no bound.
