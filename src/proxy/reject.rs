@@ -11,6 +11,8 @@ pub enum Rejection {
     /// The request cannot be read in one way only; the text says why.
     BadRequest(&'static str),
     MethodNotAllowed,
+    /// The route does not serve this client's address.
+    Forbidden,
     NoRoute,
     /// The head did not arrive in time.
     HeaderTimeout,
@@ -44,9 +46,10 @@ const RETRY_AFTER: u32 = 5;
 
 impl Rejection {
     /// One of each kind.
-    pub const ALL: [Rejection; 20] = [
+    pub const ALL: [Rejection; 21] = [
         Rejection::BadRequest("malformed request"),
         Rejection::MethodNotAllowed,
+        Rejection::Forbidden,
         Rejection::NoRoute,
         Rejection::HeaderTimeout,
         Rejection::BodyTimeout,
@@ -72,6 +75,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(_) => "bad_request",
             Rejection::MethodNotAllowed => "method_not_allowed",
+            Rejection::Forbidden => "forbidden",
             Rejection::NoRoute => "no_route",
             Rejection::HeaderTimeout => "header_timeout",
             Rejection::BodyTimeout => "body_timeout",
@@ -97,6 +101,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(_) => StatusCode::BAD_REQUEST,
             Rejection::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Rejection::Forbidden => StatusCode::FORBIDDEN,
             Rejection::NoRoute => StatusCode::NOT_FOUND,
             Rejection::HeaderTimeout | Rejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Rejection::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -122,6 +127,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(reason) => reason,
             Rejection::MethodNotAllowed => "this method is not served here",
+            Rejection::Forbidden => "this address is not served here",
             Rejection::NoRoute => "no route leads from this host and path",
             Rejection::HeaderTimeout => "the request's head did not arrive in time",
             Rejection::BodyTimeout => "the request's body did not arrive in time",

@@ -174,9 +174,14 @@ const PROOFS: &[(&str, &str)] = &[
         "forwarding::timeouts::an_origin_that_stops_reading_is_given_up",
     ),
     (
+        "routes.allow",
+        "access::only_allowed_clients_are_served_by_any_action",
+    ),
+    (
         "routes.body_limit",
         "forwarding::timeouts::a_body_over_the_limit_is_refused_and_its_sender_can_read_why",
     ),
+    ("routes.deny", "access::the_most_specific_network_decides"),
     (
         "routes.headers",
         "routing::every_header_a_route_asks_for_must_match",

@@ -85,9 +85,10 @@ pub(super) fn trusted_proxies(
         .collect()
 }
 
-fn network(text: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<IpNet> {
+pub(super) fn network(text: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<IpNet> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(IpNet::from(address));
+        // Clients are known by their IPv4 address where they have one.
+        return Some(IpNet::from(address.to_canonical()));
     }
     let Ok(network) = text.parse::<IpNet>() else {
         let what = format!(
