@@ -149,12 +149,13 @@ fn serve(
         "drain",
         Drain {
             process: process.clone(),
-            caps,
+            caps: caps.clone(),
             pid_file: fixed.pid_file.clone(),
         },
     ));
     let signals = Signals {
         process: process.clone(),
+        caps,
         handover: Handover {
             socket: fixed.upgrade_socket.clone(),
             listeners,

@@ -253,13 +253,24 @@ fn is_overdue(session: &Session) -> bool {
     Downstream::of(session.stream()).is_some_and(Downstream::is_overdue)
 }
 
+/// The process or the request's deadline does not wait for it any longer.
+pub(super) fn ended_from_outside(session: &Session, ctx: &RequestCtx) -> Option<Ending> {
+    let downstream = Downstream::of(session.stream())?;
+    if downstream.is_cut() {
+        return Some(Ending::Shutdown);
+    }
+    downstream
+        .is_overdue()
+        .then_some(Ending::Rejected(ctx.overdue))
+}
+
 /// Why the request ends, when no attempt will be made again.
 pub(super) fn ending(session: &Session, error: &Error, ctx: &RequestCtx) -> Ending {
     if let Some(ending) = ctx.ending {
         return ending;
     }
-    if is_overdue(session) {
-        return Ending::Rejected(ctx.overdue);
+    if let Some(ending) = ended_from_outside(session, ctx) {
+        return ending;
     }
     if Downstream::of(session.stream()).is_some_and(Downstream::is_malformed) {
         return Ending::Rejected(Rejection::BadRequest("malformed chunked body"));

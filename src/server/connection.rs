@@ -60,10 +60,13 @@ impl Edge {
         let Some(&address) = peer else {
             return;
         };
-        let mut downstream = Box::new(Downstream::new(stream));
         match self.admit(address) {
-            Ok(_open) => self.serve(downstream, address, shutdown).await,
+            Ok(open) => {
+                let downstream = Box::new(Downstream::new(stream, open.place.cutoff()));
+                self.serve(downstream, address, shutdown).await;
+            }
             Err(rejection) => {
+                let mut downstream = Downstream::new(stream, Arc::default());
                 self.process.metrics.rejected(rejection.name());
                 answer_and_close(&mut downstream, rejection).await;
             }
@@ -78,7 +81,7 @@ impl Edge {
         self.process.metrics.connections.inc();
         Ok(Open {
             process: self.process.clone(),
-            _place: place,
+            place,
         })
     }
 
@@ -185,7 +188,7 @@ impl ServerApp for Edge {
 /// An admitted connection; dropping it takes it out of every count.
 struct Open {
     process: Arc<Process>,
-    _place: Place,
+    place: Place,
 }
 
 impl Drop for Open {
