@@ -44,6 +44,9 @@ pub enum Rejection {
 /// Seconds a client is asked to wait after a 503: about the time in which probes notice a recovery.
 const RETRY_AFTER: u32 = 5;
 
+/// Every method but CONNECT is passed on; these are the ones in use.
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 impl Rejection {
     /// One of each kind.
     pub const ALL: [Rejection; 21] = [
@@ -149,6 +152,11 @@ impl Rejection {
         }
     }
 
+    /// What `Allow` says; only a 405 has one (RFC 9110 §15.5.6).
+    pub fn allow(self) -> Option<&'static str> {
+        (self.status() == StatusCode::METHOD_NOT_ALLOWED).then_some(ALLOWED)
+    }
+
     /// Seconds for `Retry-After`; only a 503 has one.
     pub fn retry_after(self) -> Option<u32> {
         if let Rejection::QueueFull(Some(seconds)) | Rejection::QueueTimeout(Some(seconds)) = self {
@@ -200,6 +208,7 @@ mod tests {
             let status = rejection.status();
             assert!(status.is_client_error() || status.is_server_error());
             assert_eq!(rejection.retry_after().is_some(), status.as_u16() == 503);
+            assert_eq!(rejection.allow().is_some(), status.as_u16() == 405);
         }
     }
 

@@ -331,9 +331,13 @@ fn response_bytes(rejection: Rejection) -> Vec<u8> {
         .retry_after()
         .map(|seconds| format!("Retry-After: {seconds}\r\n"))
         .unwrap_or_default();
+    let allow = rejection
+        .allow()
+        .map(|methods| format!("Allow: {methods}\r\n"))
+        .unwrap_or_default();
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\n{retry_after}Connection: close\r\n\r\n{body}",
+         Cache-Control: no-store\r\n{retry_after}{allow}Connection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
