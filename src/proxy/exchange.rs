@@ -234,18 +234,17 @@ pub(super) fn note_failure(session: &Session, ctx: &mut RequestCtx, error: &mut 
         .and_then(|attempt| attempt.connect);
     ctx.attempts.failed(outcome);
     let allowed = ctx.route().map_or(0, |route| route.config.retry_attempts) as usize;
-    let mut failed = FailedAttempt {
+    // It costs no attempt, once, unless the route allows none.
+    let is_stale = outcome == Outcome::Reset && connect == Some(Duration::ZERO);
+    let is_free = is_stale && allowed > 0 && ctx.attempts.meet_stale_connection();
+    let failed = FailedAttempt {
         outcome,
         connected: connect.is_some(),
         response_started: session.response_written().is_some(),
         idempotent: session.req_header().method.is_idempotent(),
         body_replayable: !session.as_ref().retry_buffer_truncated(),
-        attempts_left: allowed > 0,
+        attempts_left: is_free || ctx.attempts.counted() <= allowed,
     };
-    let is_stale = outcome == Outcome::Reset && connect == Some(Duration::ZERO);
-    if !(is_stale && failed.may_retry() && ctx.attempts.meet_stale_connection()) {
-        failed.attempts_left = ctx.attempts.counted() <= allowed;
-    }
     error.set_retry(failed.may_retry());
 }
 

@@ -47,10 +47,6 @@ impl Edge {
         }
     }
 
-    fn limits(&self) -> Limits {
-        self.process.snapshot.load().config.limits.clone()
-    }
-
     async fn accept(&self, stream: Stream, shutdown: &ShutdownWatch) {
         let digest = stream.get_socket_digest();
         let peer = digest
@@ -100,14 +96,12 @@ impl Edge {
                 idle: &mut idle,
                 began: None,
             };
-            if !incoming
-                .begins(self.limits().keepalive_timeout, shutdown.clone())
-                .await
-            {
+            let keepalive_timeout = self.process.snapshot.load().config.limits.keepalive_timeout;
+            if !incoming.begins(keepalive_timeout, shutdown.clone()).await {
                 return;
             }
             // Asked for only now: a reload counts for every head that begins after it.
-            let limits = self.limits();
+            let limits = self.process.snapshot.load().config.limits.clone();
             let (length, head) = match incoming.next_head(&limits).await {
                 Ok(Some(found)) => found,
                 Ok(None) => return,
