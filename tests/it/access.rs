@@ -65,6 +65,10 @@ async fn the_most_specific_network_decides() {
         ),
         ("allow: 127.0.0.2, deny: 127.0.0.2", [403, 403, 403, 403]),
         ("deny: '::/0'", [200, 200, 200, 200]),
+        (
+            "deny: ['::ffff:127.0.0.2', '::ffff:127.0.1.0/120']",
+            [200, 403, 200, 403],
+        ),
     ] {
         let yaml = format!("routes: [{{ {lists}, respond: {{}} }}]");
         assert!(weir.reload_with(&yaml).await, "{}", weir.stderr());
