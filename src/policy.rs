@@ -7,4 +7,5 @@ pub mod body_limit;
 pub mod client;
 pub mod forwarded;
 pub mod headers;
+pub mod ip_filter;
 pub mod request_id;

@@ -28,6 +28,7 @@ use crate::proxy::reject::Rejection;
 mod admit;
 mod chunks;
 pub mod ctx;
+pub mod cutoff;
 pub mod downstream;
 mod exchange;
 pub mod failure;
@@ -214,9 +215,10 @@ impl ProxyHttp for Proxy {
                 self.process.metrics.rejected(rejection.name());
                 respond::reject(session, rejection, ctx.request_id()).await
             }
-            Ending::ClientClosed | Ending::ClientStalled | Ending::TunnelTimeout => {
-                respond::nothing()
-            }
+            Ending::ClientClosed
+            | Ending::ClientStalled
+            | Ending::TunnelTimeout
+            | Ending::Shutdown => respond::nothing(),
         }
     }
 

@@ -25,6 +25,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
+use crate::config;
 use crate::config::model::{Config, Fixed};
 use crate::proxy::Proxy;
 use crate::proxy::process::Process;
@@ -67,6 +68,8 @@ pub enum StartError {
     AccessLog(io::Error),
     #[error(transparent)]
     Build(#[from] PeerError),
+    #[error("{0}")]
+    Roots(String),
     #[error("cannot start a runtime: {0}")]
     Runtime(io::Error),
     #[error("--upgrade needs server.upgrade_socket")]
@@ -95,6 +98,8 @@ pub fn run(start: Start) -> Result<(), StartError> {
     if !start.upgrade {
         check_bindable(&fixed)?;
     }
+    // Read by every connector, with or without a pool that needs them.
+    config::system_roots().map_err(StartError::Roots)?;
     let metrics = Metrics::new();
     let registry = Arc::new(Registry::new(metrics.clone()));
     let access_log = AccessLog::open(
@@ -149,12 +154,13 @@ fn serve(
         "drain",
         Drain {
             process: process.clone(),
-            caps,
+            caps: caps.clone(),
             pid_file: fixed.pid_file.clone(),
         },
     ));
     let signals = Signals {
         process: process.clone(),
+        caps,
         handover: Handover {
             socket: fixed.upgrade_socket.clone(),
             listeners,

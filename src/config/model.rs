@@ -101,6 +101,10 @@ pub struct Route {
     /// Unique; the `route` label of log and metrics. Given, or made from host and path.
     pub name: String,
     pub rule: Rule,
+    /// Clients that are served; empty: all that `deny` does not hold.
+    pub allow: Vec<IpNet>,
+    /// Clients that are refused.
+    pub deny: Vec<IpNet>,
     pub action: Action,
     /// The whole request, from its head to the last byte of the response; `None`: no bound.
     pub timeout: Option<Duration>,

@@ -106,9 +106,10 @@ impl RequestCtx {
                 ErrorType::HTTPStatus(rejection.status().as_u16()),
                 rejection.text(),
             ),
-            Ending::ClientClosed | Ending::ClientStalled | Ending::TunnelTimeout => {
-                Error::new_down(ErrorType::ConnectionClosed)
-            }
+            Ending::ClientClosed
+            | Ending::ClientStalled
+            | Ending::TunnelTimeout
+            | Ending::Shutdown => Error::new_down(ErrorType::ConnectionClosed),
         }
     }
 }

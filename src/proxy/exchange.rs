@@ -242,18 +242,17 @@ pub(super) fn note_failure(session: &Session, ctx: &mut RequestCtx, error: &mut 
         .and_then(|attempt| attempt.connect);
     ctx.attempts.failed(outcome);
     let allowed = ctx.route().map_or(0, |route| route.config.retry_attempts) as usize;
-    let mut failed = FailedAttempt {
+    // It costs no attempt, once, unless the route allows none.
+    let is_stale = outcome == Outcome::Reset && connect == Some(Duration::ZERO);
+    let is_free = is_stale && allowed > 0 && ctx.attempts.meet_stale_connection();
+    let failed = FailedAttempt {
         outcome,
         connected: connect.is_some(),
         response_started: session.response_written().is_some(),
         idempotent: session.req_header().method.is_idempotent(),
         body_replayable: !session.as_ref().retry_buffer_truncated(),
-        attempts_left: allowed > 0,
+        attempts_left: is_free || ctx.attempts.counted() <= allowed,
     };
-    let is_stale = outcome == Outcome::Reset && connect == Some(Duration::ZERO);
-    if !(is_stale && failed.may_retry() && ctx.attempts.meet_stale_connection()) {
-        failed.attempts_left = ctx.attempts.counted() <= allowed;
-    }
     error.set_retry(failed.may_retry());
 }
 
@@ -261,13 +260,24 @@ fn is_overdue(session: &Session) -> bool {
     Downstream::of(session.stream()).is_some_and(Downstream::is_overdue)
 }
 
+/// The process or the request's deadline does not wait for it any longer.
+pub(super) fn ended_from_outside(session: &Session, ctx: &RequestCtx) -> Option<Ending> {
+    let downstream = Downstream::of(session.stream())?;
+    if downstream.is_cut() {
+        return Some(Ending::Shutdown);
+    }
+    downstream
+        .is_overdue()
+        .then_some(Ending::Rejected(ctx.overdue))
+}
+
 /// Why the request ends, when no attempt will be made again.
 pub(super) fn ending(session: &Session, error: &Error, ctx: &RequestCtx) -> Ending {
     if let Some(ending) = ctx.ending {
         return ending;
     }
-    if is_overdue(session) {
-        return Ending::Rejected(ctx.overdue);
+    if let Some(ending) = ended_from_outside(session, ctx) {
+        return ending;
     }
     if Downstream::of(session.stream()).is_some_and(Downstream::is_malformed) {
         return Ending::Rejected(Rejection::BadRequest("malformed chunked body"));

@@ -25,6 +25,7 @@ use crate::policy::body_limit::Verdict;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange;
+use crate::proxy::failure::Ending;
 use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
 use crate::proxy::upstream::{Buffers, Piece, Upstream, request};
@@ -117,10 +118,21 @@ impl Forwarder {
         ctx: &mut RequestCtx,
     ) -> Result<Stream> {
         let peer = exchange::peer(pool, member, session, ctx);
-        let connected = self.connector.new_stream(&peer).await;
+        let connected = tokio::select! {
+            biased;
+            connected = self.connector.new_stream(&peer) => connected,
+            () = until_cut(session) => return Err(ctx.end(Ending::Shutdown)),
+        };
         let stream = connected.map_err(|error| error.into_up())?;
         ctx.attempts.connected(false);
         Ok(stream)
+    }
+}
+
+async fn until_cut(session: &Session) {
+    match Downstream::of(session.stream()) {
+        Some(downstream) => downstream.until_cut().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -75,6 +75,7 @@ fn termination(ctx: &RequestCtx) -> &'static str {
         Some(Ending::ClientClosed) => "client_closed",
         Some(Ending::ClientStalled) => "client_stalled",
         Some(Ending::TunnelTimeout) => "tunnel_timeout",
+        Some(Ending::Shutdown) => "shutdown",
     }
 }
 

@@ -11,6 +11,8 @@ pub enum Rejection {
     /// The request cannot be read in one way only; the text says why.
     BadRequest(&'static str),
     MethodNotAllowed,
+    /// The route does not serve this client's address.
+    Forbidden,
     NoRoute,
     /// The head did not arrive in time.
     HeaderTimeout,
@@ -42,11 +44,15 @@ pub enum Rejection {
 /// Seconds a client is asked to wait after a 503: about the time in which probes notice a recovery.
 const RETRY_AFTER: u32 = 5;
 
+/// Every method but CONNECT is passed on; these are the ones in use.
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 impl Rejection {
     /// One of each kind.
-    pub const ALL: [Rejection; 20] = [
+    pub const ALL: [Rejection; 21] = [
         Rejection::BadRequest("malformed request"),
         Rejection::MethodNotAllowed,
+        Rejection::Forbidden,
         Rejection::NoRoute,
         Rejection::HeaderTimeout,
         Rejection::BodyTimeout,
@@ -72,6 +78,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(_) => "bad_request",
             Rejection::MethodNotAllowed => "method_not_allowed",
+            Rejection::Forbidden => "forbidden",
             Rejection::NoRoute => "no_route",
             Rejection::HeaderTimeout => "header_timeout",
             Rejection::BodyTimeout => "body_timeout",
@@ -97,6 +104,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(_) => StatusCode::BAD_REQUEST,
             Rejection::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Rejection::Forbidden => StatusCode::FORBIDDEN,
             Rejection::NoRoute => StatusCode::NOT_FOUND,
             Rejection::HeaderTimeout | Rejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Rejection::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -122,6 +130,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(reason) => reason,
             Rejection::MethodNotAllowed => "this method is not served here",
+            Rejection::Forbidden => "this address is not served here",
             Rejection::NoRoute => "no route leads from this host and path",
             Rejection::HeaderTimeout => "the request's head did not arrive in time",
             Rejection::BodyTimeout => "the request's body did not arrive in time",
@@ -141,6 +150,11 @@ impl Rejection {
             Rejection::RequestTimeout => "the request was not finished in time",
             Rejection::Internal => "internal error",
         }
+    }
+
+    /// What `Allow` says; only a 405 has one (RFC 9110 §15.5.6).
+    pub fn allow(self) -> Option<&'static str> {
+        (self.status() == StatusCode::METHOD_NOT_ALLOWED).then_some(ALLOWED)
     }
 
     /// Seconds for `Retry-After`; only a 503 has one.
@@ -194,6 +208,7 @@ mod tests {
             let status = rejection.status();
             assert!(status.is_client_error() || status.is_server_error());
             assert_eq!(rejection.retry_after().is_some(), status.as_u16() == 503);
+            assert_eq!(rejection.allow().is_some(), status.as_u16() == 405);
         }
     }
 

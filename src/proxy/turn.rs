@@ -11,6 +11,7 @@ use pingora_proxy::Session;
 
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::downstream::Downstream;
+use crate::proxy::exchange;
 use crate::proxy::failure::Ending;
 use crate::proxy::reject::Rejection;
 use crate::upstream::Pool;
@@ -118,7 +119,7 @@ async fn turn(
     }
 }
 
-/// Waits for the client's close, or for the request's deadline, which ends every read.
+/// Waits for the client's close, or for what ends every read: the request's deadline, or a cut.
 async fn client_gone(session: &mut Session) {
     match session.as_downstream_mut() {
         ServerSession::H1(session) => drop(session.idle().await),
@@ -127,10 +128,7 @@ async fn client_gone(session: &mut Session) {
 }
 
 fn gone(session: &Session, ctx: &RequestCtx) -> Ending {
-    match Downstream::of(session.stream()) {
-        Some(downstream) if downstream.is_overdue() => Ending::Rejected(ctx.overdue),
-        _ => Ending::ClientClosed,
-    }
+    exchange::ended_from_outside(session, ctx).unwrap_or(Ending::ClientClosed)
 }
 
 fn hold(session: &Session, holding: bool) {

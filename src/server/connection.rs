@@ -56,10 +56,6 @@ impl Edge {
         }
     }
 
-    fn limits(&self) -> Limits {
-        self.process.snapshot.load().config.limits.clone()
-    }
-
     async fn accept(&self, stream: Stream, shutdown: &ShutdownWatch) {
         let digest = stream.get_socket_digest();
         let peer = digest
@@ -69,10 +65,13 @@ impl Edge {
         let Some(&address) = peer else {
             return;
         };
-        let mut downstream = Box::new(Downstream::new(stream));
         match self.admit(address) {
-            Ok(_open) => self.serve(downstream, address, shutdown).await,
+            Ok(open) => {
+                let downstream = Box::new(Downstream::new(stream, open.place.cutoff()));
+                self.serve(downstream, address, shutdown).await;
+            }
             Err(rejection) => {
+                let mut downstream = Downstream::new(stream, Arc::default());
                 self.process.metrics.rejected(rejection.name());
                 answer_and_close(&mut downstream, rejection).await;
             }
@@ -87,7 +86,7 @@ impl Edge {
         self.process.metrics.connections.inc();
         Ok(Open {
             process: self.process.clone(),
-            _place: place,
+            place,
         })
     }
 
@@ -106,14 +105,12 @@ impl Edge {
                 idle: &mut idle,
                 began: None,
             };
-            if !incoming
-                .begins(self.limits().keepalive_timeout, shutdown.clone())
-                .await
-            {
+            let keepalive_timeout = self.process.snapshot.load().config.limits.keepalive_timeout;
+            if !incoming.begins(keepalive_timeout, shutdown.clone()).await {
                 return;
             }
             // Asked for only now: a reload counts for every head that begins after it.
-            let limits = self.limits();
+            let limits = self.process.snapshot.load().config.limits.clone();
             let (length, head) = match incoming.next_head(&limits).await {
                 Ok(Some(found)) => found,
                 Ok(None) => return,
@@ -204,7 +201,7 @@ impl ServerApp for Edge {
 /// An admitted connection; dropping it takes it out of every count.
 struct Open {
     process: Arc<Process>,
-    _place: Place,
+    place: Place,
 }
 
 impl Drop for Open {
@@ -338,9 +335,13 @@ fn response_bytes(rejection: Rejection) -> Vec<u8> {
         .retry_after()
         .map(|seconds| format!("Retry-After: {seconds}\r\n"))
         .unwrap_or_default();
+    let allow = rejection
+        .allow()
+        .map(|methods| format!("Allow: {methods}\r\n"))
+        .unwrap_or_default();
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\n{retry_after}Connection: close\r\n\r\n{body}",
+         Cache-Control: no-store\r\n{retry_after}{allow}Connection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

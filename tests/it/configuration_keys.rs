@@ -198,9 +198,14 @@ const PROOFS: &[(&str, &str)] = &[
         "forwarding::timeouts::an_origin_that_stops_reading_is_given_up",
     ),
     (
+        "routes.allow",
+        "access::only_allowed_clients_are_served_by_any_action",
+    ),
+    (
         "routes.body_limit",
         "forwarding::timeouts::a_body_over_the_limit_is_refused_and_its_sender_can_read_why",
     ),
+    ("routes.deny", "access::the_most_specific_network_decides"),
     (
         "routes.headers",
         "routing::every_header_a_route_asks_for_must_match",
@@ -456,25 +461,31 @@ async fn as_many_threads_serve_as_are_asked_for() {
 
 #[tokio::test]
 async fn tls_true_verifies_by_the_systems_authorities() {
-    let authority = Authority::new();
+    let (authority, stranger) = (Authority::new(), Authority::new());
     let (dns, identity) = (Dns::new().await, authority.issue("origin.test"));
     let origin = Origin::tls(&identity, |_| Reply::ok("secret"));
     dns.resolves("origin.test", &["127.0.0.1"], 60);
-    let weir = weir(
-        "
-        server: { resolvers: [$dns] }
-        pools: { web: { endpoints: ['origin.test:$originport'], tls: true } }
-        routes: [{ pool: web }]
-    ",
-    )
-    .with("dns", &dns)
-    .with("originport", origin.port())
-    .start()
-    .await;
+    let with_roots = async |system: &Authority| {
+        weir(
+            "
+            server: { resolvers: [$dns] }
+            pools: { web: { endpoints: ['origin.test:$originport'], tls: true } }
+            routes: [{ pool: web }]
+        ",
+        )
+        .with("dns", &dns)
+        .with("originport", origin.port())
+        .system_roots(system.ca_path())
+        .start()
+        .await
+    };
 
-    // TLS it is, but of an authority that this system does not know.
+    let weir = with_roots(&stranger).await;
     assert_eq!(weir.client().get("/").await.status, 502);
     assert_eq!(origin.hits(), 0);
     let line = &weir.logged(1).await[0];
     assert_eq!(line["attempts"][0]["outcome"], "tls_error", "{line}");
+
+    let weir = with_roots(&authority).await;
+    assert_eq!(weir.client().get("/").await.text(), "secret");
 }

@@ -5,6 +5,7 @@
 
 pub mod support;
 
+mod access;
 mod bad_backends;
 mod balancing;
 mod command_line;
