@@ -79,7 +79,7 @@ fn product() -> Vec<Source> {
 }
 
 fn everything() -> Vec<Source> {
-    let folders = ["src", "tests", "benches"];
+    let folders = ["src", "tests", "benches", "fuzz"];
     folders.into_iter().flat_map(sources).collect()
 }
 

@@ -226,7 +226,9 @@ fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let is_host =
         |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'@' | b'/' | b'?' | b'#' | b'\\');
-    (!host.is_empty() && host.bytes().all(is_host)).then_some((host, port))
+    // A second dot at the end would be a label without a name.
+    let is_name = !host.is_empty() && !host.ends_with('.') && host.bytes().all(is_host);
+    is_name.then_some((host, port))
 }
 
 fn lower(name: &str) -> Cow<'_, str> {

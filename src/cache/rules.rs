@@ -26,3 +26,6 @@ pub mod storable;
 pub mod targeted;
 pub mod update;
 pub mod vary;
+
+#[cfg(test)]
+mod tests;

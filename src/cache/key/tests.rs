@@ -1,3 +1,5 @@
+//! Which spellings are one resource, and that a key tells all its parts.
+
 use proptest::prelude::*;
 
 use super::*;
@@ -53,7 +55,8 @@ fn every_part_tells_resources_apart() {
 #[test]
 fn what_names_no_host_or_path_has_no_key() {
     for authority in [
-        "", ".", ":80", "a b", "user@a", "a:port", "a:99999", "a:1:2", "[::1", "a/b", "[::1]x",
+        "", ".", "a..", ":80", "a b", "user@a", "a:port", "a:99999", "a:1:2", "[::1", "a/b",
+        "[::1]x",
     ] {
         assert_eq!(
             resource(Scheme::Http, authority, "/"),

@@ -82,11 +82,14 @@ fn judge_stored(terms: &Terms, request: &RequestDirectives, now: SystemTime) -> 
             return Reuse::Fetch(Why::RequestMaxAge);
         }
     }
+    if request
+        .min_fresh
+        .is_some_and(|least| terms.remaining(now) < least)
+    {
+        return Reuse::Fetch(Why::RequestMinFresh);
+    }
     if is_fresh {
-        return match request.min_fresh {
-            Some(least) if terms.remaining(now) < least => Reuse::Fetch(Why::RequestMinFresh),
-            _ => Reuse::Fresh,
-        };
+        return Reuse::Fresh;
     }
     let staleness = terms.staleness(now);
     if terms.may_be_stale && request.max_stale.is_some_and(|limit| staleness <= limit) {

@@ -148,7 +148,7 @@ fn is_of_use(headers: &HeaderMap, terms: &Terms) -> bool {
 pub fn dropped_fields(headers: &HeaderMap, directives: &ResponseDirectives) -> Vec<HeaderName> {
     let named = list::members(headers, &CONNECTION);
     let named = named.filter_map(|name| HeaderName::from_bytes(name).ok());
-    let mut dropped: Vec<HeaderName> = named.filter(|name| may_be_of_connection(name)).collect();
+    let mut dropped: Vec<HeaderName> = named.filter(may_be_of_connection).collect();
     dropped.extend(OF_THE_CONNECTION);
     dropped.extend_from_slice(directives.private.fields());
     dropped.extend_from_slice(directives.no_cache.fields());

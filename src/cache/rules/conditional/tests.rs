@@ -1,3 +1,5 @@
+//! Tags and dates compared: with those of clients, and of origins.
+
 use http::HeaderName;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Values as they should be, and as they come.
+
 use http::header::SET_COOKIE;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Weights, choices and types.
+
 use http::HeaderName;
 
 use super::*;

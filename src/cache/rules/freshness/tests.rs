@@ -1,3 +1,5 @@
+//! Lifetimes, ages and windows of responses that came at one fixed second.
+
 use http::HeaderName;
 use http::header::CACHE_CONTROL;
 

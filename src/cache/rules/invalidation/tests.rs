@@ -1,3 +1,5 @@
+//! What writes make void, and how references are resolved.
+
 use super::*;
 
 fn base() -> Resource<'static> {

@@ -1,3 +1,5 @@
+//! Parts of ten bytes, conditions on them, and what no set of ranges may ask for.
+
 use http::HeaderName;
 use http::header::ETAG;
 use proptest::prelude::*;

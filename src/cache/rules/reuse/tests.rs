@@ -1,3 +1,5 @@
+//! Tables of a response, a wish and a time, each with its verdict.
+
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -67,6 +69,13 @@ fn each_wish_of_the_client_is_judged() {
         ),
         ("max-age=10", "min-fresh=5", 5, Fresh),
         ("max-age=10", "min-fresh=5", 6, Fetch(RequestMinFresh)),
+        ("max-age=10", "min-fresh=1", 10, Fetch(RequestMinFresh)),
+        (
+            "max-age=10",
+            "min-fresh=1, max-stale",
+            10,
+            Fetch(RequestMinFresh),
+        ),
         ("max-age=10", "max-stale=5", 15, StaleAsAsked),
         ("max-age=10", "max-stale=5", 16, Fetch(Stale)),
         ("max-age=10", "max-stale", 99_999, StaleAsAsked),

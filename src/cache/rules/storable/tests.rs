@@ -1,3 +1,5 @@
+//! Exchanges that are kept unless one thing about them is different.
+
 use std::time::{Duration, SystemTime};
 
 use super::super::freshness::{Defaults, Exchange};

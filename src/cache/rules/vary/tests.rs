@@ -1,3 +1,5 @@
+//! Which requests are one variant, and which variant gives way.
+
 use proptest::prelude::*;
 
 use super::*;
