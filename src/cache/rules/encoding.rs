@@ -24,7 +24,7 @@ pub enum Choice {
     Coded(Coding),
     /// As it is.
     Identity,
-    /// It takes nothing that there is (415 is the origin's to send; it is served as it is).
+    /// It takes nothing that there is (406 is the origin's to send; here it is served as it is).
     Nothing,
 }
 
