@@ -16,7 +16,7 @@ const FILE_LINES_MAX: usize = 500;
 const STEPS: [&[&str]; 8] = [
     &["telemetry"],
     &["config"],
-    &["routing", "upstream", "health", "policy"],
+    &["routing", "upstream", "health", "cache", "policy"],
     &["snapshot"],
     &["proxy", "admin"],
     &["server"],
