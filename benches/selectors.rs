@@ -27,6 +27,7 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         endpoints: (1..=size).map(endpoint).collect(),
         max_in_flight: None,
         queue: Default::default(),
+        retry_budget: Default::default(),
         health: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(1),

@@ -12,6 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -35,6 +36,7 @@ pub mod penalty;
 pub mod pick_context;
 pub mod queue;
 pub mod registry;
+pub mod retry_budget;
 pub mod selector;
 pub mod signals;
 pub mod targets;
@@ -50,6 +52,7 @@ use members::{Candidates, Members};
 use peer::{PeerError, PeerTemplate};
 use pick_context::PickContext;
 use registry::Registry;
+use retry_budget::RetryBudget;
 use targets::Targets;
 use turns::Limits;
 
@@ -61,6 +64,7 @@ pub struct Pool {
     members: ArcSwap<Members>,
     /// `None`: no request ever waits for its turn.
     limits: Option<Arc<Limits>>,
+    retry_budget: Arc<RetryBudget>,
     /// Held while the membership is replaced, so that two updates do not mix.
     updating: Mutex<()>,
     /// When names are looked up next; of `discovery`.
@@ -87,10 +91,25 @@ impl Pool {
             peers,
             members: ArcSwap::from_pointee(members),
             limits,
+            retry_budget: registry.retry_budget(&config.name),
             updating: Mutex::new(()),
             pace: Mutex::new(Pace::START),
             changes: watch::Sender::new(0),
         }))
+    }
+
+    /// A request has come, which pays for a part of a retry.
+    pub fn deposit_retry(&self, now: Instant) {
+        self.retry_budget.deposit(now);
+    }
+
+    /// Asks for a retry that an endpoint may have to work for; false: the pool cannot afford it.
+    pub fn withdraw_retry(&self, now: Instant) -> bool {
+        let granted = self.retry_budget.withdraw(&self.config.retry_budget, now);
+        if !granted {
+            self.registry.metrics().retry_refused();
+        }
+        granted
     }
 
     pub fn name(&self) -> &str {

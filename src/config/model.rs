@@ -108,14 +108,35 @@ pub struct Route {
     pub action: Action,
     /// The whole request, from its head to the last byte of the response; `None`: no bound.
     pub timeout: Option<Duration>,
-    /// Attempts after the first one. 0..=10.
-    pub retry_attempts: u32,
+    pub retry: Retry,
     /// Whether its responses tell selectors how fast an endpoint is.
     pub measure: bool,
     /// Largest request body; `None`: no bound.
     pub body_limit: Option<u64>,
     pub request_headers: HeaderEdits,
     pub response_headers: HeaderEdits,
+}
+
+/// When a request is tried again at another endpoint.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// Attempts after the first one. 0..=10.
+    pub attempts: u32,
+    /// Statuses that count as failures, first and last of each range.
+    pub on: Vec<(u16, u16)>,
+    /// From the pick to the response's head; `None`: only the pool's timeouts count.
+    pub per_try_timeout: Option<Duration>,
+    /// Before the first retry at most this, doubling for each to ten times as much. Zero: none.
+    pub backoff: Duration,
+    /// Also requests that may not be repeated safely.
+    pub non_idempotent: bool,
+}
+
+impl Retry {
+    pub fn is_on(&self, status: u16) -> bool {
+        let mut ranges = self.on.iter();
+        ranges.any(|&(first, last)| (first..=last).contains(&status))
+    }
 }
 
 /// What a request must look like for a route. Empty lists match everything.
@@ -211,6 +232,7 @@ pub struct Pool {
     pub max_in_flight: Option<u32>,
     /// Where requests wait while the pool is at its limit.
     pub queue: Queue,
+    pub retry_budget: RetryBudget,
     pub health: Option<Health>,
     /// TCP connect, and again for a TLS handshake.
     pub connect_timeout: Duration,
@@ -223,6 +245,24 @@ pub struct Pool {
     /// Idle time of an upgraded (WebSocket) connection, either way.
     pub tunnel_timeout: Duration,
     pub tls: Option<Tls>,
+}
+
+/// How many retries the pool affords, over ten seconds.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryBudget {
+    /// Of its requests. 0..=1000.
+    pub percent: u32,
+    /// Besides. 0..=1000000.
+    pub per_second: u32,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        RetryBudget {
+            percent: 20,
+            per_second: 10,
+        }
+    }
 }
 
 /// Where requests wait while their pool, or each of its endpoints, is at `max_in_flight`.

@@ -32,7 +32,7 @@ fn a_newcomers_file_has_every_default() {
         (32 << 10, 8 << 10)
     );
     assert_eq!(live.log_level, log::LevelFilter::Info);
-    assert_eq!(live.routes[0].retry_attempts, 2);
+    assert_eq!(live.routes[0].retry.attempts, 2);
     assert!(live.pools[0].health.is_none() && live.pools[0].tls.is_none());
     assert_eq!(live.pools[0].read_timeout, Duration::from_secs(60));
 }

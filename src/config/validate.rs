@@ -16,9 +16,11 @@ mod pool;
 mod queue;
 mod redirect;
 mod respond;
+mod retry;
 mod route;
 mod rule;
 mod server;
+mod statuses;
 mod tls;
 
 use super::model::{Config, Fixed, Live};

@@ -19,7 +19,7 @@ use crate::snapshot::{Route, Snapshot};
 use crate::upstream::Pool;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::member::Member;
-use crate::upstream::members::{Candidates, Pick};
+use crate::upstream::members::{Candidates, Outlook, Pick};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::PickContext;
 use crate::upstream::turns::Granted;
@@ -257,6 +257,18 @@ impl Attempts {
             Outcome::Ok,
             Answer::Response(response.status, &response.headers),
         );
+    }
+
+    /// The running attempt's response has begun, and is dropped for another attempt.
+    pub fn dismissed(&mut self, response: &ResponseHeader) {
+        let answer = Answer::Response(response.status, &response.headers);
+        self.ended(Outcome::BadStatus, answer);
+    }
+
+    /// Whether there is another endpoint to try.
+    pub fn may_have_next(&self) -> bool {
+        let candidates = self.candidates.as_ref();
+        candidates.is_some_and(|candidates| matches!(candidates.outlook(), Outlook::Open))
     }
 
     pub fn failed(&mut self, outcome: Outcome) {

@@ -3,7 +3,7 @@
 //! Called by `proxy`'s callbacks, in the order of this file.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
@@ -23,6 +23,7 @@ use crate::proxy::hash_key::hash_key;
 use crate::proxy::reject::Rejection;
 use crate::proxy::upstream::Timeouts;
 use crate::proxy::{turn, upgrade};
+use crate::snapshot::Route;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::member::Member;
@@ -42,6 +43,9 @@ pub(super) async fn next_member(
     metrics: &Metrics,
 ) -> Result<Arc<Member>, Ending> {
     let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
+    if last_outcome.is_none() {
+        pool.deposit_retry(ctx.started);
+    }
     if ctx.route().is_some_and(|route| !route.config.measure) {
         ctx.attempts.do_not_measure();
     }
@@ -95,7 +99,10 @@ fn limit_timeouts(peer: &mut HttpPeer, session: &Session, ctx: &RequestCtx, pool
         options.read_timeout = Some(pool.tunnel_timeout);
         options.write_timeout = Some(pool.tunnel_timeout);
     }
-    let Some(time_left) = ctx.time_left() else {
+    let per_try = ctx
+        .route()
+        .and_then(|route| route.config.retry.per_try_timeout);
+    let Some(time_left) = [ctx.time_left(), per_try].into_iter().flatten().min() else {
         return;
     };
     for timeout in [
@@ -109,9 +116,14 @@ fn limit_timeouts(peer: &mut HttpPeer, session: &Session, ctx: &RequestCtx, pool
 /// How long one read and one write may take at an endpoint.
 pub(super) fn timeouts(pool: &Pool, ctx: &RequestCtx) -> Timeouts {
     let time_left = ctx.time_left().unwrap_or(Duration::MAX);
+    let per_try = ctx
+        .route()
+        .and_then(|route| route.config.retry.per_try_timeout);
+    let began = ctx.attempts.made().last().map(|attempt| attempt.began);
     Timeouts {
         read: pool.config().read_timeout.min(time_left),
         write: pool.config().write_timeout.min(time_left),
+        head_by: per_try.zip(began).map(|(time, began)| began + time),
     }
 }
 
@@ -235,26 +247,91 @@ pub(super) fn note_failure(session: &Session, ctx: &mut RequestCtx, error: &mut 
         return;
     }
     let outcome = Outcome::of(error);
+    if outcome == Outcome::BadStatus {
+        // Observed and paid for when it came: `tries_again`.
+        error.set_retry(true);
+        return;
+    }
     let connect = ctx
         .attempts
         .made()
         .last()
         .and_then(|attempt| attempt.connect);
     ctx.attempts.failed(outcome);
-    let allowed = ctx.route().map_or(0, |route| route.config.retry_attempts) as usize;
+    let allowed = ctx.route().map_or(0, |route| route.config.retry.attempts);
     // It costs no attempt, once, unless the route allows none.
     let is_stale = outcome == Outcome::Reset && connect == Some(Duration::ZERO);
     let is_free = is_stale && allowed > 0 && ctx.attempts.meet_stale_connection();
     let failed = FailedAttempt {
-        outcome,
         connected: connect.is_some(),
-        response_started: session.response_written().is_some(),
-        idempotent: session.req_header().method.is_idempotent(),
-        body_replayable: !session.as_ref().retry_buffer_truncated(),
-        attempts_left: is_free || ctx.attempts.counted() <= allowed,
+        attempts_left: is_free || has_attempts_left(ctx),
+        ..failed_attempt(session, ctx, outcome)
     };
-    error.set_retry(failed.may_retry());
+    // Nobody has worked for an attempt that did not connect.
+    let is_affordable = || is_free || !failed.connected || withdraw(ctx);
+    error.set_retry(failed.may_retry() && is_affordable());
 }
+
+/// Whether the response with this head is dropped and another endpoint is asked; if so, it has been
+/// observed and paid for.
+pub(super) fn tries_again(
+    session: &Session,
+    ctx: &mut RequestCtx,
+    response: &ResponseHeader,
+) -> bool {
+    let is_on = |route: &Route| route.config.retry.is_on(response.status.as_u16());
+    let again = ctx.route().is_some_and(is_on)
+        && failed_attempt(session, ctx, Outcome::BadStatus).may_retry()
+        && ctx.attempts.may_have_next()
+        && withdraw(ctx);
+    if again {
+        ctx.attempts.dismissed(response);
+    }
+    again
+}
+
+/// An attempt that reached its endpoint, as far as the request says.
+fn failed_attempt(session: &Session, ctx: &RequestCtx, outcome: Outcome) -> FailedAttempt {
+    let is_marked = |route: &Route| route.config.retry.non_idempotent;
+    FailedAttempt {
+        outcome,
+        connected: true,
+        response_started: session.response_written().is_some(),
+        idempotent: session.req_header().method.is_idempotent()
+            || ctx.route().is_some_and(is_marked),
+        body_replayable: !session.as_ref().retry_buffer_truncated(),
+        attempts_left: has_attempts_left(ctx),
+    }
+}
+
+fn has_attempts_left(ctx: &RequestCtx) -> bool {
+    let allowed = ctx.route().map_or(0, |route| route.config.retry.attempts);
+    ctx.attempts.counted() <= allowed as usize
+}
+
+/// Pays for a retry out of the pool's budget.
+fn withdraw(ctx: &RequestCtx) -> bool {
+    let pool = ctx.route().and_then(|route| route.pool.as_ref());
+    pool.is_some_and(|pool| pool.withdraw_retry(Instant::now()))
+}
+
+/// How long to wait before the next attempt: a random part of a bound that doubles with each (full
+/// jitter), so that those who failed together do not come back together.
+pub(super) fn backoff(ctx: &RequestCtx) -> Duration {
+    let base = ctx
+        .route()
+        .map_or(Duration::ZERO, |route| route.config.retry.backoff);
+    if ctx.attempts.repeats() || base.is_zero() {
+        return Duration::ZERO;
+    }
+    let doublings = ctx.attempts.counted().saturating_sub(1).min(4) as u32;
+    let bound = (base * 2_u32.pow(doublings)).min(base * BACKOFF_GROWTH_MAX);
+    let bound = bound.min(ctx.time_left().unwrap_or(bound));
+    bound.mul_f64(fastrand::f64())
+}
+
+/// From 25 ms to 250 ms, as in Envoy.
+const BACKOFF_GROWTH_MAX: u32 = 10;
 
 fn is_overdue(session: &Session) -> bool {
     Downstream::of(session.stream()).is_some_and(Downstream::is_overdue)

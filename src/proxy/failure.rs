@@ -11,6 +11,9 @@ use crate::proxy::reject::Rejection;
 const INVALID_CHUNK: &str = "InvalidChunk";
 const INVALID_TRAILER: &str = "InvalidTrailerEnd";
 
+/// The error type of an attempt that took too long, though the request may go on.
+pub(super) const TRY_TIMEOUT: &str = "TryTimedOut";
+
 /// How one attempt at an endpoint ended; its name is the log word and the metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -25,11 +28,15 @@ pub enum Outcome {
     /// Closed, reset or cut short.
     Reset,
     Timeout,
+    /// The route's `per_try_timeout` passed.
+    TryTimeout,
     Malformed,
+    /// Answered with a status that the route has tried again.
+    BadStatus,
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 9] = [
+    pub const ALL: [Outcome; 11] = [
         Outcome::Pending,
         Outcome::Ok,
         Outcome::ConnectRefused,
@@ -38,7 +45,9 @@ impl Outcome {
         Outcome::TlsError,
         Outcome::Reset,
         Outcome::Timeout,
+        Outcome::TryTimeout,
         Outcome::Malformed,
+        Outcome::BadStatus,
     ];
 
     pub fn name(self) -> &'static str {
@@ -51,7 +60,9 @@ impl Outcome {
             Outcome::TlsError => "tls_error",
             Outcome::Reset => "reset",
             Outcome::Timeout => "timeout",
+            Outcome::TryTimeout => "try_timeout",
             Outcome::Malformed => "malformed",
+            Outcome::BadStatus => "bad_status",
         }
     }
 
@@ -68,6 +79,8 @@ impl Outcome {
                 Outcome::TlsError
             }
             ReadTimedout | WriteTimedout => Outcome::Timeout,
+            Custom(TRY_TIMEOUT) => Outcome::TryTimeout,
+            HTTPStatus(_) => Outcome::BadStatus,
             InvalidHTTPHeader | H1Error | Custom(INVALID_CHUNK | INVALID_TRAILER) => {
                 Outcome::Malformed
             }
@@ -82,7 +95,9 @@ impl Outcome {
                 Rejection::ConnectFailed
             }
             Outcome::ConnectTimeout => Rejection::ConnectTimeout,
-            Outcome::Timeout => Rejection::UpstreamTimeout,
+            Outcome::Timeout | Outcome::TryTimeout => Rejection::UpstreamTimeout,
+            // Tried again, and then no other endpoint was there.
+            Outcome::BadStatus => Rejection::NoEndpoint,
             Outcome::Malformed => Rejection::UpstreamMalformed,
             Outcome::Reset => Rejection::UpstreamClosed,
             Outcome::Pending | Outcome::Ok => Rejection::Internal,
@@ -126,7 +141,7 @@ pub struct FailedAttempt {
     pub connected: bool,
     /// Some of the response has gone to the client.
     pub response_started: bool,
-    /// RFC 9110 §9.2.2.
+    /// RFC 9110 §9.2.2, or the route says that it does not matter.
     pub idempotent: bool,
     /// What was read of the request's body is still at hand.
     pub body_replayable: bool,

@@ -17,7 +17,7 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::{ErrorType, Result};
+use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
@@ -65,6 +65,7 @@ impl Forwarder {
             if !error.retry() {
                 return Err(error);
             }
+            tokio::time::sleep(exchange::backoff(ctx)).await;
         }
     }
 
@@ -218,6 +219,9 @@ async fn give_head(
     ctx: &mut RequestCtx,
     metrics: &Metrics,
 ) -> Result<()> {
+    if exchange::tries_again(session, ctx, &head) {
+        return Err(Error::new_up(ErrorType::HTTPStatus(head.status.as_u16())));
+    }
     exchange::note_response(session, &head, ctx, &metrics.tunnels)?;
     if needs_framing(&session.req_header().method, &head) {
         head.set_version(Version::HTTP_11);

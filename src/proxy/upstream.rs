@@ -10,7 +10,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use http::Method;
@@ -19,8 +19,10 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_timeout::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout_at;
 
 use crate::proxy::chunks::{Chunks, Malformed};
+use crate::proxy::failure::TRY_TIMEOUT;
 
 mod buffers;
 pub(super) mod request;
@@ -55,6 +57,8 @@ pub(super) struct Upstream<'a> {
 pub(super) struct Timeouts {
     pub(super) read: Duration,
     pub(super) write: Duration,
+    /// When the response's head must be there.
+    pub(super) head_by: Option<Instant>,
 }
 
 /// How the body of the request goes out.
@@ -199,7 +203,13 @@ impl<'a> Upstream<'a> {
                 return Err(malformed("a head without an end"));
             }
             seen = self.held.len();
-            if self.fill().await? == 0 {
+            let read = match self.timeouts.head_by {
+                Some(by) => timeout_at(by.into(), self.fill())
+                    .await
+                    .map_err(|_| Error::new_up(ErrorType::Custom(TRY_TIMEOUT)))?,
+                None => self.fill().await,
+            };
+            if read? == 0 {
                 return Err(closed("before its response"));
             }
         }

@@ -25,6 +25,7 @@ pub struct Metrics {
     endpoints: Endpoints,
     rejections: IntCounterVec,
     retries: IntCounterVec,
+    retry_budget_exhausted: IntCounter,
     queue_length: IntGaugeVec,
     queue_wait: HistogramVec,
     pub requests_in_flight: IntGauge,
@@ -53,6 +54,10 @@ impl Metrics {
                 "weir_retries_total",
                 "Attempts made again on another endpoint, by what failed.",
                 &["reason"],
+            ),
+            retry_budget_exhausted: declare.counter(
+                "weir_retry_budget_exhausted_total",
+                "Retries that were not made, because their pool could not afford them.",
             ),
             queue_length: declare.gauges(
                 "weir_queue_length",
@@ -173,6 +178,10 @@ impl Metrics {
 
     pub fn rejected(&self, reason: &'static str) {
         self.rejections.with_label_values(&[reason]).inc();
+    }
+
+    pub fn retry_refused(&self) {
+        self.retry_budget_exhausted.inc();
     }
 
     pub fn retried(&self, reason: &'static str) {

@@ -8,11 +8,13 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
 use super::endpoint::{Endpoint, PoolLoad, State};
 use super::name::Name;
+use super::retry_budget::RetryBudget;
 use super::turns::Turns;
 use crate::telemetry::metrics::Metrics;
 
@@ -21,6 +23,7 @@ pub struct Registry {
     pools: Mutex<HashMap<String, Known>>,
     names: Mutex<HashMap<String, Arc<Name>>>,
     turns: Mutex<HashMap<String, Arc<Turns>>>,
+    budgets: Mutex<HashMap<String, Arc<RetryBudget>>>,
 }
 
 /// What is known of one pool.
@@ -37,7 +40,16 @@ impl Registry {
             pools: Mutex::default(),
             names: Mutex::default(),
             turns: Mutex::default(),
+            budgets: Mutex::default(),
         }
+    }
+
+    /// What is left of the pool's retries: a reload grants none anew.
+    pub fn retry_budget(&self, pool: &str) -> Arc<RetryBudget> {
+        let mut budgets = self.budgets.lock();
+        let budget = budgets.entry(pool.to_owned());
+        let new = || Arc::new(RetryBudget::new(Instant::now()));
+        budget.or_insert_with(new).clone()
     }
 
     /// The endpoint of that pool and address: the live one, or a new one in state `initial`.
@@ -112,6 +124,9 @@ impl Registry {
         });
         let mut names = self.names.lock();
         names.retain(|_, name| Arc::strong_count(name) > 1);
+        let mut budgets = self.budgets.lock();
+        budgets.retain(|_, budget| Arc::strong_count(budget) > 1);
+        drop(budgets);
         self.turns.lock().retain(|pool, turns| {
             let held = Arc::strong_count(turns) > 1;
             if !held {

@@ -14,6 +14,7 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         endpoints: endpoints.iter().map(|text| listed(text)).collect(),
         max_in_flight: None,
         queue: Default::default(),
+        retry_budget: Default::default(),
         health: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),

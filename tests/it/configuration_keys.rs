@@ -166,6 +166,14 @@ const PROOFS: &[(&str, &str)] = &[
         "forwarding::timeouts::an_origin_that_does_not_answer_gets_its_client_504",
     ),
     (
+        "pools.retry_budget.per_second",
+        "retries::a_pool_affords_so_many_retries_and_no_more",
+    ),
+    (
+        "pools.retry_budget.percent",
+        "retries::a_full_outage_is_amplified_by_no_more_than_the_budget",
+    ),
+    (
         "pools.tls",
         "configuration_keys::tls_true_verifies_by_the_systems_authorities",
     ),
@@ -281,6 +289,22 @@ const PROOFS: &[(&str, &str)] = &[
     (
         "routes.retry.attempts",
         "retries::with_no_attempts_nothing_is_repeated",
+    ),
+    (
+        "routes.retry.backoff",
+        "retries::those_who_failed_together_do_not_come_back_together",
+    ),
+    (
+        "routes.retry.non_idempotent",
+        "retries::a_route_may_say_that_every_request_can_be_repeated",
+    ),
+    (
+        "routes.retry.on",
+        "retries::a_status_that_a_route_names_is_tried_elsewhere",
+    ),
+    (
+        "routes.retry.per_try_timeout",
+        "retries::an_attempt_that_takes_too_long_gives_way_to_the_next",
     ),
     (
         "routes.timeout",

@@ -274,3 +274,139 @@ async fn origins_that_close_idle_connections_unannounced_cost_no_request() {
     let report = weir.client().get_many("/", 2000, 8).await;
     report.expect_lossless();
 }
+
+fn answering(status: u16) -> Origin {
+    Origin::start(move |_| Reply::status(status).body("bad"))
+}
+
+#[tokio::test]
+async fn a_status_that_a_route_names_is_tried_elsewhere() {
+    let (bad, good) = (answering(503), Origin::serving("b"));
+    let weir = in_front_of([&bad, &good], r#", retry: { on: [500, "502-504"] }"#).await;
+    for _ in 0..4 {
+        assert_eq!(weir.client().get("/").await.text(), "b");
+    }
+    // Whether something may be done twice is not for weir to say.
+    let posted = [
+        weir.client().post("/", "given").await.status,
+        weir.client().post("/", "given").await.status,
+    ];
+    assert!(posted.contains(&503), "{posted:?}");
+    let lines = weir.logged(6).await;
+    let tried_again = lines
+        .iter()
+        .filter(|line| outcomes(line) == ["bad_status", "ok"])
+        .count();
+    assert!(tried_again > 0);
+    let retried = weir
+        .metric(r#"weir_retries_total{reason="bad_status"}"#)
+        .await;
+    assert_eq!(retried, tried_again as f64);
+}
+
+#[tokio::test]
+async fn a_status_of_the_last_endpoint_reaches_the_client() {
+    let origins = [answering(503), answering(503)];
+    let weir = in_front_of([&origins[0], &origins[1]], ", retry: { on: [503] }").await;
+    let response = weir.client().get("/").await;
+    assert_eq!((response.status, response.text()), (503, "bad".to_owned()));
+    assert_eq!(origins.iter().map(Origin::hits).sum::<usize>(), 2);
+    // One that no route names is an answer like any other.
+    let other = answering(500);
+    let weir = in_front_of([&other, &origins[1]], ", retry: { on: [503] }").await;
+    while other.hits() == 0 {
+        weir.client().get("/").await;
+    }
+    assert_eq!(weir.metric("weir_rejections_total").await, 0.0);
+}
+
+#[tokio::test]
+async fn an_attempt_that_takes_too_long_gives_way_to_the_next() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let slow = Origin::start(move |_| Reply::ok("a").after(&held));
+    let good = Origin::serving("b");
+    let weir = in_front_of([&slow, &good], ", retry: { per_try_timeout: 100ms }").await;
+    for _ in 0..4 {
+        assert_eq!(weir.client().get("/").await.text(), "b");
+    }
+    let lines = weir.logged(4).await;
+    let gave_way = |line: &&serde_json::Value| outcomes(line) == ["try_timeout", "ok"];
+    assert_eq!(lines.iter().filter(gave_way).count(), 2);
+    gate.open();
+}
+
+#[tokio::test]
+async fn a_route_may_say_that_every_request_can_be_repeated() {
+    let (bad, good) = (resetting(), Origin::serving("b"));
+    let weir = in_front_of([&bad, &good], ", retry: { non_idempotent: true }").await;
+    for _ in 0..4 {
+        assert_eq!(weir.client().post("/", "given").await.text(), "b");
+        assert_eq!(good.last().text(), "given");
+    }
+    assert_eq!(bad.hits(), 2);
+}
+
+#[tokio::test]
+async fn those_who_failed_together_do_not_come_back_together() {
+    let (bad, good) = (resetting(), Origin::serving("b"));
+    let weir = in_front_of([&bad, &good], ", retry: { backoff: 200ms }").await;
+    for _ in 0..20 {
+        assert_eq!(weir.client().get("/").await.text(), "b");
+    }
+    let lines = weir.logged(20).await;
+    let waited = |line: &serde_json::Value| line["total_ms"].as_f64().unwrap_or_default();
+    let slowest = lines.iter().map(waited).fold(0.0, f64::max);
+    // Of ten pauses up to 200 ms, not one above 50 would come once in a million times.
+    assert!(slowest > 50.0, "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_full_outage_is_amplified_by_no_more_than_the_budget() {
+    let origins = [resetting(), resetting()];
+    let weir = weir(
+        "
+        pools:
+          web: { endpoints: [$a, $b], retry_budget: { percent: 20, per_second: 0 } }
+        routes: [{ pool: web, retry: { backoff: 0s } }]
+    ",
+    )
+    .with("a", &origins[0])
+    .with("b", &origins[1])
+    .start()
+    .await;
+    for _ in 0..200 {
+        assert_eq!(weir.client().get("/").await.status, 502);
+    }
+    let hits: usize = origins.iter().map(Origin::hits).sum();
+    assert!((230..=240).contains(&hits), "{hits}");
+    assert!(weir.metric("weir_retry_budget_exhausted_total").await > 100.0);
+}
+
+#[tokio::test]
+async fn a_pool_affords_so_many_retries_and_no_more() {
+    let (bad, good) = (resetting(), Origin::serving("b"));
+    let budget = "retry_budget: { percent: 0, per_second: 1 }";
+    let weir = weir(&format!(
+        "
+        pools:
+          web: {{ balance: round_robin, endpoints: [$a, $b], {budget} }}
+        routes: [{{ pool: web, retry: {{ backoff: 0s }} }}]
+    "
+    ))
+    .with("a", &bad)
+    .with("b", &good)
+    .start()
+    .await;
+    let mut refused = 0;
+    for _ in 0..40 {
+        refused += usize::from(weir.client().get("/").await.status == 502);
+    }
+    // Ten for ten seconds; a slow machine may see a second pass, and no more than the rest.
+    assert!((1..=10).contains(&refused), "{refused}");
+    // Who could not be reached has not worked for it.
+    bad.stop().await;
+    for _ in 0..40 {
+        assert_eq!(weir.client().get("/").await.text(), "b");
+    }
+}

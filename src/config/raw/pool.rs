@@ -21,6 +21,8 @@ pub(crate) struct Pool {
     pub(crate) max_in_flight: Option<i64>,
     /// Where requests wait while the pool, or each of its endpoints, is at `max_in_flight`.
     pub(crate) queue: Option<Queue>,
+    /// How many retries the pool affords, counted over ten seconds.
+    pub(crate) retry_budget: Option<RetryBudget>,
     /// Active probes: exactly one of `http` and `tcp`. Default: none, every endpoint counts as healthy.
     pub(crate) health: Option<Health>,
     /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
@@ -113,6 +115,18 @@ pub(crate) enum HashTable {
     Ring,
     /// A table of 65,537 entries.
     Maglev,
+}
+
+/// Retries beyond it are not made. One that follows a failure to connect costs nothing.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { percent: 20 }")]
+pub(crate) struct RetryBudget {
+    /// Of the pool's requests, 0 to 1000. Default: 20.
+    #[schemars(range(min = 0, max = 1000))]
+    pub(crate) percent: Option<i64>,
+    /// Besides, for each second, 0 to 1000000. Default: 10.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(crate) per_second: Option<i64>,
 }
 
 /// One upstream address.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::shapes::{Duration, List, OneOrMany, Size};
+use super::shapes::{Duration, List, OneOrMany, Size, StatusRange};
 
 /// What a request must look like, and what is done with it: exactly one of `pool`, `redirect` and `respond`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -89,6 +89,16 @@ pub(crate) struct Retry {
     /// Attempts after the first one, 0 to 10. Default: 2.
     #[schemars(range(min = 0, max = 10))]
     pub(crate) attempts: Option<i64>,
+    /// Statuses that are tried again as well, one or a list: `503` or `"500-504"`, 400 to 599. Default: none.
+    pub(crate) on: Option<OneOrMany<StatusRange>>,
+    /// Time for one attempt, from its pick to the response's head, 1ms to 24h; then the next one may begin. Default: no
+    /// bound but the pool's.
+    pub(crate) per_try_timeout: Option<Duration>,
+    /// Pause before the first retry, 0s to 10s: a random part of it, doubling for each to ten times as much. Default:
+    /// 25ms.
+    pub(crate) backoff: Option<Duration>,
+    /// Whether a request that is not idempotent may be sent again when it may have reached an endpoint. Default: false.
+    pub(crate) non_idempotent: Option<bool>,
 }
 
 /// Changes to headers, applied in this order: remove, set, add. Headers that frame a message or belong to one

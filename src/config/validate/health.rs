@@ -6,9 +6,10 @@ use super::super::model::{Health, HttpProbe, Initial, Probe};
 use super::super::path::At;
 use super::super::problem::quoted;
 use super::super::raw::pool as raw;
-use super::super::raw::shapes::{OneOrMany, StatusRange, TextOr};
+use super::super::raw::shapes::TextOr;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
+use super::statuses::statuses;
 use super::{headers, pattern, rule};
 
 const DEFAULT_STATUSES: (u16, u16) = (200, 299);
@@ -114,7 +115,10 @@ fn http_probe(
         path,
         host: host.map(str::to_string),
         headers: probe_headers(raw, &at.key("headers"), report),
-        statuses: statuses(raw.status.as_ref(), &at.key("status"), report),
+        statuses: match &raw.status {
+            Some(status) => statuses(status, &(100..=599), &at.key("status"), report),
+            None => vec![DEFAULT_STATUSES],
+        },
         body: raw
             .body
             .as_deref()
@@ -173,41 +177,4 @@ fn probe_headers(
         );
     }
     fields
-}
-
-fn statuses(
-    raw: Option<&OneOrMany<StatusRange>>,
-    at: &At<'_>,
-    report: &mut Report<'_>,
-) -> Vec<(u16, u16)> {
-    let Some(raw) = raw else {
-        return vec![DEFAULT_STATUSES];
-    };
-    let items = raw.items();
-    if items.is_empty() {
-        report.missing(at, "an empty list, expected at least one status");
-    }
-    let read = |(index, StatusRange(text)): (Option<usize>, &StatusRange)| {
-        let range = status_range(text);
-        if range.is_none() {
-            let what = format!(
-                "{} is not a status, expected 100 to 599 or a range such as \"200-299\"",
-                quoted(text)
-            );
-            report.problem(
-                &index.map_or_else(|| at.clone(), |index| at.index(index)),
-                what,
-            );
-        }
-        range
-    };
-    items.into_iter().filter_map(read).collect()
-}
-
-fn status_range(text: &str) -> Option<(u16, u16)> {
-    let (first, last) = text.split_once('-').unwrap_or((text, text));
-    let [first, last] =
-        [first, last].map(|status| status.parse().ok().filter(|n| (100..=599).contains(n)));
-    let (first, last) = first.zip(last)?;
-    (first <= last && !text.contains('+')).then_some((first, last))
 }

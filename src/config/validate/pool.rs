@@ -9,7 +9,7 @@ use super::super::problem::quoted;
 use super::super::raw::pool as raw;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
-use super::{balance, endpoint, health, queue, tls};
+use super::{balance, endpoint, health, queue, retry, tls};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -32,6 +32,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         .health
         .as_ref()
         .and_then(|raw| health::health(raw, &at.key("health"), report));
+    let retry_budget = retry::budget(raw.retry_budget.as_ref(), &at.key("retry_budget"), report);
     let queue = queue::queue(raw, &endpoints, at, report);
     let tls = tls::tls(raw.tls.as_ref(), &endpoints, &at.key("tls"), report);
     let balance = balance::balance(raw.balance.as_ref(), &at.key("balance"), report);
@@ -44,6 +45,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         endpoints,
         max_in_flight,
         queue,
+        retry_budget,
         health,
         connect_timeout: keys
             .duration(

@@ -11,7 +11,7 @@ use super::super::raw::shapes::List;
 use super::super::report::Report;
 use super::super::similar;
 use super::keys::{Keys, hours, millis};
-use super::{headers, redirect, respond, rule, server};
+use super::{headers, redirect, respond, retry, rule, server};
 
 const NAME_BYTES_MAX: usize = 128;
 /// Pool names that are compared with an unknown one: more would make a file of nothing but typos slow.
@@ -74,8 +74,7 @@ fn route(
         &at.key("response_headers"),
         report,
     );
-    let attempts = raw.retry.as_ref().and_then(|retry| retry.attempts);
-    let retry_attempts = Keys::of(&at.key("retry"), report).number("attempts", attempts, 0..=10);
+    let retry = retry::retry(raw.retry.as_ref(), &at.key("retry"), report);
     let mut keys = Keys::of(at, report);
     Route {
         name,
@@ -84,7 +83,7 @@ fn route(
         deny,
         action,
         timeout: keys.duration("timeout", raw.timeout.as_ref(), millis(1)..=hours(24)),
-        retry_attempts: retry_attempts.unwrap_or(2),
+        retry,
         measure: raw.measure.unwrap_or(true),
         body_limit: keys.size("body_limit", raw.body_limit.as_ref(), 0..=BODY_LIMIT_MAX),
         request_headers,
