@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::account::Account;
 use super::super::reader::Reader;
+use super::chunk::{CHUNK_BYTES, CHUNK_OVERHEAD};
 use super::*;
 use pingora_cache::storage::HandleHit;
 

@@ -1,0 +1,192 @@
+//! A body while it is written: the list of chunks at which one writer and many readers meet.
+//!
+//! `cost` is what the chunks cost at every moment, and never more than the charge. Of a passing body
+//! the front goes as soon as no reader needs it. [`super::Body`] calls it under its lock.
+
+use std::collections::VecDeque;
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+use slab::Slab;
+
+use super::super::account::Charge;
+use super::Read;
+use super::chunk::{CHUNK_BYTES, Chunk};
+
+pub(super) struct Writing {
+    pub(super) chunks: VecDeque<Chunk>,
+    /// What the chunks cost now; never more than the charge.
+    pub(super) cost: usize,
+    pub(super) charge: Charge,
+    /// Offset behind the last byte written.
+    pub(super) len: usize,
+    pub(super) passing: bool,
+    pub(super) end: Option<End>,
+    pub(super) readers: Slab<Place>,
+}
+
+/// Where a reader is.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Place {
+    /// The start of the piece it was given last, which may not have left yet.
+    held: usize,
+    next: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum End {
+    /// Of a passing body; a kept one is whole then.
+    Complete,
+    Failed,
+}
+
+impl Writing {
+    pub(super) fn new(charge: Charge) -> Self {
+        Writing {
+            chunks: VecDeque::new(),
+            cost: 0,
+            charge,
+            len: 0,
+            passing: false,
+            end: None,
+            readers: Slab::new(),
+        }
+    }
+
+    /// The rest will not come: nobody gets what is there either.
+    pub(super) fn fail(&mut self) {
+        if self.end.is_none() {
+            self.end = Some(End::Failed);
+            self.chunks.clear();
+            self.cost = 0;
+            self.charge.shrink_to(0);
+        }
+    }
+
+    /// The offset of the first byte that is still here.
+    fn base(&self) -> usize {
+        self.chunks.front().map_or(self.len, Chunk::start)
+    }
+
+    /// The length of the last chunk, if `bytes` more are put into it.
+    fn joined(&self, bytes: usize) -> Option<usize> {
+        let last = self.chunks.back()?.bytes.len();
+        (last + bytes <= CHUNK_BYTES).then_some(last)
+    }
+
+    pub(super) fn cost_with(&self, bytes: usize) -> usize {
+        let joined = self.joined(bytes);
+        let instead = joined.map_or(0, Chunk::cost);
+        self.cost - instead + Chunk::cost(joined.unwrap_or(0) + bytes)
+    }
+
+    pub(super) fn push(&mut self, data: &[u8]) -> bool {
+        if data.is_empty() || self.end.is_some() {
+            return true;
+        }
+        let cost = self.cost_with(data.len());
+        if cost > self.charge.bytes() {
+            return false;
+        }
+        self.cost = cost;
+        let joined = self.joined(data.len());
+        let joined = joined.and_then(|_| self.chunks.pop_back());
+        let bytes = match joined {
+            Some(last) => Bytes::from([&*last.bytes, data].concat()),
+            None => Bytes::copy_from_slice(data),
+        };
+        self.len += data.len();
+        let end = self.len;
+        self.chunks.push_back(Chunk { end, bytes });
+        true
+    }
+
+    /// Drops what every reader of a passing body has had.
+    pub(super) fn trim(&mut self) {
+        if self.passing {
+            let least = self.readers.iter().map(|(_, place)| place.held).min();
+            self.drop_before(least.unwrap_or(self.len));
+        }
+    }
+
+    fn drop_before(&mut self, offset: usize) {
+        while self.chunks.front().is_some_and(|c| c.end <= offset) {
+            let bytes = self.chunks.pop_front().map_or(0, |c| c.bytes.len());
+            self.cost -= Chunk::cost(bytes);
+        }
+        self.charge.shrink_to(self.cost);
+    }
+
+    pub(super) fn slide(&mut self, bytes: usize, window: usize) -> bool {
+        self.trim();
+        let base = (self.len + bytes).saturating_sub(window);
+        if base > self.base() {
+            self.drop_before(base);
+        }
+        let base = self.base();
+        self.readers.iter().any(|(_, place)| place.next >= base)
+    }
+
+    /// A reader of a passing body gets all that is there in one piece: readers and writer may take
+    /// turns in one task, and a reader that takes one chunk for every few written would fall behind.
+    pub(super) fn read(&mut self, ticket: Option<usize>, at: usize, end: usize) -> Read {
+        if self.end == Some(End::Failed) || at < self.base() {
+            return Read::Failed;
+        }
+        self.move_to(ticket, Place { held: at, next: at });
+        if self.passing {
+            self.trim();
+            self.join_from(at);
+        }
+        let index = self.chunks.partition_point(|chunk| chunk.end <= at);
+        let piece = self.chunks.get(index).filter(|_| at < end);
+        if let Some(piece) = piece.map(|chunk| chunk.slice(at, end)) {
+            let next = at + piece.len();
+            self.move_to(ticket, Place { held: at, next });
+            return Read::Piece(piece);
+        }
+        match self.end {
+            Some(_) if at > self.len => Read::Failed,
+            Some(_) => Read::End,
+            None if at >= end => Read::End,
+            None => Read::Wait,
+        }
+    }
+
+    fn move_to(&mut self, ticket: Option<usize>, place: Place) {
+        if let Some(reader) = ticket.and_then(|ticket| self.readers.get_mut(ticket)) {
+            *reader = place;
+        }
+    }
+
+    /// Makes one chunk of those that hold bytes behind `at`: of all, unless the size class of one so
+    /// large costs more than they do.
+    fn join_from(&mut self, at: usize) {
+        let first = self.chunks.partition_point(|chunk| chunk.end <= at);
+        let spare = self.charge.bytes() - self.cost;
+        let (mut len, mut cost, mut last) = (0, 0, first);
+        for (index, chunk) in self.chunks.iter().enumerate().skip(first) {
+            len += chunk.bytes.len();
+            cost += Chunk::cost(chunk.bytes.len());
+            if Chunk::cost(len) <= cost + spare {
+                last = index;
+            }
+        }
+        if last > first {
+            self.join(first..=last);
+        }
+    }
+
+    fn join(&mut self, range: RangeInclusive<usize>) {
+        let (first, end) = (*range.start(), self.chunks[*range.end()].end);
+        let mut joined = Vec::new();
+        for chunk in self.chunks.drain(range) {
+            joined.extend_from_slice(&chunk.bytes);
+            self.cost -= Chunk::cost(chunk.bytes.len());
+        }
+        self.cost += Chunk::cost(joined.len());
+        joined.shrink_to_fit();
+        let bytes = Bytes::from(joined);
+        self.chunks.insert(first, Chunk { end, bytes });
+    }
+}
