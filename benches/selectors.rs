@@ -28,6 +28,8 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         max_in_flight: None,
         queue: Default::default(),
         health: None,
+        outlier: None,
+        panic_threshold: 0,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(1),
         write_timeout: Duration::from_secs(1),

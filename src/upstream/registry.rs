@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use super::circuit::Phase;
 use super::endpoint::{Endpoint, PoolLoad, State};
 use super::name::Name;
 use super::turns::Turns;
@@ -21,6 +23,7 @@ pub struct Registry {
     pools: Mutex<HashMap<String, Known>>,
     names: Mutex<HashMap<String, Arc<Name>>>,
     turns: Mutex<HashMap<String, Arc<Turns>>>,
+    alerts: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 /// What is known of one pool.
@@ -37,7 +40,12 @@ impl Registry {
             pools: Mutex::default(),
             names: Mutex::default(),
             turns: Mutex::default(),
+            alerts: Mutex::default(),
         }
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// The endpoint of that pool and address: the live one, or a new one in state `initial`.
@@ -47,6 +55,7 @@ impl Registry {
         address: SocketAddr,
         initial: impl FnOnce() -> State,
     ) -> Arc<Endpoint> {
+        let alert = self.alert(pool);
         let mut pools = self.pools.lock();
         if !pools.contains_key(pool) {
             pools.insert(pool.to_owned(), Known::default());
@@ -55,7 +64,7 @@ impl Registry {
         let create = || {
             let metrics = self.metrics.endpoint(pool, &address.to_string());
             let load = known.load.clone();
-            let endpoint = Endpoint::new(pool, load, address, initial(), metrics);
+            let endpoint = Endpoint::new(pool, load, address, initial(), metrics, alert);
             Arc::new(endpoint.in_turns(self.turns(pool)))
         };
         known
@@ -93,23 +102,35 @@ impl Registry {
         new
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
     /// Lets those who wait look again: time alone may have made an endpoint ready.
     pub fn look_again(&self) {
         let turns: Vec<_> = self.turns.lock().values().cloned().collect();
         turns.iter().for_each(|turns| turns.changed());
     }
 
+    /// What the pool's endpoints tell that there is something to look at.
+    pub fn alert(&self, pool: &str) -> Arc<Notify> {
+        let mut alerts = self.alerts.lock();
+        if let Some(alert) = alerts.get(pool) {
+            return alert.clone();
+        }
+        let alert = Arc::new(Notify::new());
+        alerts.insert(pool.to_owned(), alert.clone());
+        alert
+    }
+
     /// Forgets the endpoints and names nobody holds any more, and their metric series. Call it
     /// after a reload and after a change of membership; what requests still hold goes next time.
     pub fn sweep(&self) {
-        self.pools.lock().retain(|_, known| {
+        self.pools.lock().retain(|pool, known| {
             known.endpoints.retain(|_, endpoint| self.keep(endpoint));
+            if known.endpoints.is_empty() {
+                self.metrics.forget_pool(pool);
+            }
             !known.endpoints.is_empty()
         });
+        let mut alerts = self.alerts.lock();
+        alerts.retain(|_, alert| Arc::strong_count(alert) > 1);
         let mut names = self.names.lock();
         names.retain(|_, name| Arc::strong_count(name) > 1);
         self.turns.lock().retain(|pool, turns| {
@@ -125,10 +146,11 @@ impl Registry {
     fn keep(&self, endpoint: &Arc<Endpoint>) -> bool {
         let held = Arc::strong_count(endpoint) > 1;
         if !held {
-            let states = State::ALL.map(State::word);
+            let words = State::ALL.map(State::word);
+            let words = [&words[..], &Phase::WORDS].concat();
             let (pool, name) = (endpoint.pool(), endpoint.name());
             self.metrics
-                .forget_endpoint(pool, name, &states, &endpoint.outcomes());
+                .forget_endpoint(pool, name, &words, &endpoint.outcomes());
         }
         held
     }

@@ -154,6 +154,50 @@ const PROOFS: &[(&str, &str)] = &[
         "queues::a_pool_never_has_more_than_its_max_in_flight",
     ),
     (
+        "pools.outlier",
+        "outliers::without_outliers_nothing_is_ejected",
+    ),
+    (
+        "pools.outlier.base_time",
+        "outliers::one_request_tries_an_ejected_endpoint_and_brings_it_back",
+    ),
+    (
+        "pools.outlier.consecutive_failures",
+        "outliers::failures_in_a_row_are_counted_as_configured",
+    ),
+    (
+        "pools.outlier.interval",
+        "outliers::a_success_rate_far_below_the_others_ejects",
+    ),
+    (
+        "pools.outlier.max_percent",
+        "outliers::so_many_are_ejected_as_the_cap_allows_and_never_the_last",
+    ),
+    (
+        "pools.outlier.max_time",
+        "outliers::no_ejection_is_longer_than_the_longest",
+    ),
+    (
+        "pools.outlier.min_endpoints",
+        "outliers::a_success_rate_far_below_the_others_ejects",
+    ),
+    (
+        "pools.outlier.min_requests",
+        "outliers::a_success_rate_far_below_the_others_ejects",
+    ),
+    (
+        "pools.outlier.slow_factor",
+        "outliers::an_endpoint_much_slower_than_the_others_is_ejected_when_asked_for",
+    ),
+    (
+        "pools.outlier.success_rate",
+        "outliers::a_success_rate_far_below_the_others_ejects",
+    ),
+    (
+        "pools.panic_threshold",
+        "outliers::with_too_few_endpoints_left_all_get_requests",
+    ),
+    (
         "pools.queue.length",
         "queues::a_request_that_finds_the_queue_at_its_length_gets_503_at_once",
     ),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::outlier::Outlier;
 use super::shapes::{Duration, Factor, List, OneOrMany, StatusRange, TextOr, Toggle, WordOr};
 
 /// A named group of endpoints.
@@ -23,6 +24,12 @@ pub(crate) struct Pool {
     pub(crate) queue: Option<Queue>,
     /// Active probes: exactly one of `http` and `tcp`. Default: none, every endpoint counts as healthy.
     pub(crate) health: Option<Health>,
+    /// When an endpoint that fails requests is left out for a while: `off`, or a map. Default: on, as its keys say.
+    pub(crate) outlier: Option<Toggle<Outlier>>,
+    /// Percent of the endpoints: with fewer ready, all get requests, whatever probes and failures say, 0 to 100;
+    /// 0: never. Default: 50.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) panic_threshold: Option<i64>,
     /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
     pub(crate) connect_timeout: Option<Duration>,
     /// Wait for the first byte of a response and between two reads of it, 1ms to 24h. Default: 60s.

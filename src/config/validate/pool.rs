@@ -9,7 +9,7 @@ use super::super::problem::quoted;
 use super::super::raw::pool as raw;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
-use super::{balance, endpoint, health, queue, tls};
+use super::{balance, endpoint, health, outlier, queue, tls};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -33,6 +33,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         .as_ref()
         .and_then(|raw| health::health(raw, &at.key("health"), report));
     let queue = queue::queue(raw, &endpoints, at, report);
+    let outlier = outlier::outlier(raw.outlier.as_ref(), &at.key("outlier"), report);
     let tls = tls::tls(raw.tls.as_ref(), &endpoints, &at.key("tls"), report);
     let balance = balance::balance(raw.balance.as_ref(), &at.key("balance"), report);
     let mut keys = Keys::of(at, report);
@@ -45,6 +46,10 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         max_in_flight,
         queue,
         health,
+        outlier,
+        panic_threshold: keys
+            .number("panic_threshold", raw.panic_threshold, 0..=100)
+            .unwrap_or(50),
         connect_timeout: keys
             .duration(
                 "connect_timeout",

@@ -107,6 +107,7 @@ impl Bench {
             answer,
             took: wait.unwrap_or_default(),
             is_measured: true,
+            is_stale: false,
             in_flight: 1,
             now,
         });
