@@ -19,6 +19,7 @@ pub mod outlier;
 pub mod panic;
 pub mod passive;
 pub mod probe;
+pub mod slow_start;
 
 #[cfg(test)]
 mod tests;

@@ -41,6 +41,7 @@ pub mod registry;
 pub mod selector;
 pub mod signals;
 pub mod targets;
+pub mod warmth;
 pub mod turns;
 
 #[cfg(test)]

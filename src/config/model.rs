@@ -216,6 +216,8 @@ pub struct Pool {
     pub outlier: Option<Outlier>,
     /// Percent of the endpoints that must be ready for readiness to matter. 0..=100; 0: it always does.
     pub panic_threshold: u32,
+    /// Over which an endpoint that is new or back comes to its full share; zero: at once.
+    pub slow_start: Duration,
     /// TCP connect, and again for a TLS handshake.
     pub connect_timeout: Duration,
     /// Wait for the first byte of a response, and between two reads of it.

@@ -13,12 +13,14 @@ use log::{info, warn};
 use tokio::time::sleep_until;
 
 use super::panic::{Tier, panics};
+use super::slow_start::{self, Standing};
 use super::{breaker, outlier};
 use crate::config::model::Outlier;
 use crate::upstream::Pool;
 use crate::upstream::circuit::{Circuit, Phase, Reason};
 use crate::upstream::endpoint::State;
 use crate::upstream::member::Member;
+use crate::upstream::warmth::{WARM, Warmth};
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,10 @@ mod tests;
 /// How often a pool without rules is looked at when nothing happens.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Keeps circuits and panic of the pool true, for as long as the future is held. Start it when the
+/// In how many steps an endpoint warms up.
+const WARMING_STEPS: u32 = 100;
+
+/// Keeps circuits, panic and warmth of the pool's endpoints true, for as long as the future is held. Start it when the
 /// pool's snapshot is published, after the loop of the pool before has been dropped.
 pub async fn run(pool: Arc<Pool>) {
     let mut changes = pool.changes();
@@ -100,6 +105,9 @@ impl Watch {
             }
         }
         self.panic(&used);
+        if self.warm_up(members.all(), now) {
+            next = next.min(now + self.pool.config().slow_start / WARMING_STEPS);
+        }
         next.min(self.compare_at)
     }
 
@@ -176,6 +184,29 @@ impl Watch {
         let circuit = breaker::open(&circuit, reason, rules, now, fastrand::f64());
         self.set(member, circuit, now);
         circuit.time_left(now).map(|left| now + left)
+    }
+
+    /// Lets endpoints warm up; true while some do.
+    fn warm_up(&self, members: &[Arc<Member>], now: Instant) -> bool {
+        let window = self.pool.config().slow_start;
+        let is_known = |member: &Arc<Member>| member.endpoint.warmth() != Warmth::New;
+        let joins = members.iter().any(is_known);
+        let mut any_warming = false;
+        for Member { endpoint, .. } in members.iter().map(Arc::as_ref) {
+            let circuit = endpoint.circuit();
+            let standing = match endpoint.state() {
+                State::Pending => Standing::Pending,
+                state if state.is_ready() && circuit.is_closed() => Standing::Serving,
+                _ => Standing::Out,
+            };
+            let warmth = slow_start::advance(endpoint.warmth(), standing, joins, window, now);
+            // Neither panic nor a trial is to wait for an endpoint to be warm.
+            let is_exempt = self.is_panicking || matches!(circuit.phase, Phase::HalfOpen { .. });
+            let percent = slow_start::percent(warmth, window, now);
+            endpoint.set_warmth(warmth, if is_exempt { WARM } else { percent });
+            any_warming |= matches!(warmth, Warmth::Warming(_));
+        }
+        any_warming
     }
 
     /// Begins or ends panic.

@@ -26,6 +26,7 @@ use super::observation::{Answer, Observation};
 use super::penalty::penalty;
 use super::record::{Record, Trial};
 use super::signals::Signals;
+use super::warmth::{WARM, Warmth};
 use super::turns::{Turn, Turns};
 use crate::telemetry::metrics::EndpointMetrics;
 
@@ -91,6 +92,7 @@ pub struct Endpoint {
     metrics: EndpointMetrics,
     record: Record,
     circuit: Mutex<Circuit>,
+    warmth: Mutex<Warmth>,
     /// Told when there is something for `health::passive` to look at.
     alert: Arc<Notify>,
     /// Outcomes that were counted, so that their series can be forgotten.
@@ -106,6 +108,8 @@ struct Load {
     gate: AtomicU8,
     /// The pool panics: what is known of the endpoint does not matter.
     trusted: AtomicBool,
+    /// Percent of the picks it would get.
+    warmth: AtomicU8,
 }
 
 /// Attempts running on all endpoints of a pool, counted by their leases.
@@ -139,6 +143,7 @@ impl Endpoint {
                 state: AtomicU8::new(state as u8),
                 gate: AtomicU8::new(Gate::Open as u8),
                 trusted: AtomicBool::new(false),
+                warmth: AtomicU8::new(WARM),
             },
             latency: Latency::new(Instant::now()),
             signals: OnceLock::new(),
@@ -149,6 +154,7 @@ impl Endpoint {
             metrics,
             record: Record::default(),
             circuit: Mutex::new(Circuit::new(Instant::now())),
+            warmth: Mutex::default(),
             alert,
             outcomes: Mutex::default(),
             turns: None,
@@ -217,6 +223,23 @@ impl Endpoint {
 
     pub fn set_trusted(&self, trusted: bool) {
         if self.load.trusted.swap(trusted, Relaxed) != trusted {
+            self.changed();
+        }
+    }
+
+    /// Percent of the picks that would be its own which it gets while it begins to serve. 10..=100.
+    #[inline]
+    pub fn warm_percent(&self) -> u8 {
+        self.load.warmth.load(Relaxed)
+    }
+
+    pub fn warmth(&self) -> Warmth {
+        *self.warmth.lock()
+    }
+
+    pub fn set_warmth(&self, warmth: Warmth, percent: u8) {
+        *self.warmth.lock() = warmth;
+        if self.load.warmth.swap(percent, Relaxed) < percent {
             self.changed();
         }
     }

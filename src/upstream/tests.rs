@@ -17,6 +17,7 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         health: None,
         outlier: None,
         panic_threshold: 0,
+        slow_start: Duration::ZERO,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),
         write_timeout: Duration::from_secs(3),

@@ -210,6 +210,10 @@ const PROOFS: &[(&str, &str)] = &[
         "forwarding::timeouts::an_origin_that_does_not_answer_gets_its_client_504",
     ),
     (
+        "pools.slow_start",
+        "outliers::an_endpoint_that_is_back_comes_to_its_share_little_by_little",
+    ),
+    (
         "pools.tls",
         "configuration_keys::tls_true_verifies_by_the_systems_authorities",
     ),

@@ -359,3 +359,72 @@ async fn in_a_panic_probes_do_not_matter_either_unless_all_fail() {
     weir.metric_becomes("weir_endpoint_ready", 2.0).await;
     assert_eq!(shares(&weir, &patients, 20).await[2..], [0, 0]);
 }
+
+// --- slow start
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_back_comes_to_its_share_little_by_little() {
+    for (slow_start, least, most) in [("1h", 0, 25), ("0s", 100, 100)] {
+        let patients = Patient::several(3);
+        let keys = format!("slow_start: {slow_start}, outlier: {{ base_time: 100ms }}");
+        let weir = in_front_of_patients(&patients, &keys).await;
+        assert_eq!(shares(&weir, &patients, 30).await, [10, 10, 10]);
+        patients[0].answer(503);
+        until_it_went(&weir, &patients[0].origin, "ejected", 1.0).await;
+        patients[0].answer(200);
+        until_it_went(&weir, &patients[0].origin, "closed", 1.0).await;
+        // A tenth of a third of 300, and five standard deviations (3.1).
+        let share = shares(&weir, &patients, 300).await[0];
+        assert!((least..=most).contains(&share), "{slow_start}: {share}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_start_ends_with_its_window_for_every_algorithm() {
+    for balance in ["round_robin", "least_conn", "random", "p2c", "ewma"] {
+        let origins = Origin::several(2);
+        let weir = weir(
+            "
+            pools:
+              web:
+                balance: $balance
+                endpoints: [$a, $b]
+                slow_start: 1h
+                health: { http: /healthz, interval: 100ms, rise: 1, fall: 1 }
+            routes: [{ pool: web }]
+        ",
+        )
+        .with("balance", balance)
+        .with("a", &origins[0])
+        .with("b", &origins[1])
+        .start()
+        .await;
+        let ready = format!(r#"weir_endpoint_ready{{endpoint="{}"}}"#, origins[0]);
+        origins[0].health(false);
+        weir.metric_becomes(&ready, 0.0).await;
+        origins[0].health(true);
+        weir.metric_becomes(&ready, 1.0).await;
+        // A tenth of a half of 200, and five standard deviations (3.1).
+        let cold = weir.client().get_many("/", 200, 1).await.body("a");
+        assert!(cold <= 26, "{balance}: {cold}");
+
+        let yaml = "
+            pools:
+              web:
+                balance: $balance
+                endpoints: [$a, $b]
+                slow_start: 100ms
+                health: { http: /healthz, interval: 100ms, rise: 1, fall: 1 }
+            routes: [{ pool: web }]
+        ";
+        let yaml = yaml
+            .replace("$balance", balance)
+            .replace("$a", &origins[0].to_string())
+            .replace("$b", &origins[1].to_string());
+        assert!(weir.reload_with(&yaml).await, "{}", weir.stderr());
+        eventually(format!("{balance}: its share is whole"), async || {
+            weir.client().get_many("/", 200, 1).await.body("a") >= 70
+        })
+        .await;
+    }
+}

@@ -30,6 +30,8 @@ pub(crate) struct Pool {
     /// 0: never. Default: 50.
     #[schemars(range(min = 0, max = 100))]
     pub(crate) panic_threshold: Option<i64>,
+    /// Time over which an endpoint that is new or back comes to its full share, 0s to 1h; 0s: at once. Default: 30s.
+    pub(crate) slow_start: Option<Duration>,
     /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
     pub(crate) connect_timeout: Option<Duration>,
     /// Wait for the first byte of a response and between two reads of it, 1ms to 24h. Default: 60s.

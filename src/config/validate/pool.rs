@@ -50,6 +50,13 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         panic_threshold: keys
             .number("panic_threshold", raw.panic_threshold, 0..=100)
             .unwrap_or(50),
+        slow_start: keys
+            .duration(
+                "slow_start",
+                raw.slow_start.as_ref(),
+                Duration::ZERO..=hours(1),
+            )
+            .unwrap_or(seconds(30)),
         connect_timeout: keys
             .duration(
                 "connect_timeout",

@@ -264,6 +264,39 @@ fn a_rate_that_stands_out_after_an_interval_ejects() {
     assert_eq!(reason, "success rate 50.0%, mean of the pool 90.0%");
 }
 
+#[test]
+fn what_comes_back_warms_up_and_what_a_pool_begins_with_does_not() {
+    let registry = registry();
+    let mut config = pool_of(3, outlier());
+    config.slow_start = 10 * SECOND;
+    let mut model = Model::of(&config, &registry);
+    let warm = |model: &Model| {
+        let members = model.pool.members();
+        let members = members.all().iter();
+        members
+            .map(|member| member.endpoint.warm_percent())
+            .collect::<Vec<_>>()
+    };
+    model.look();
+    assert_eq!(warm(&model), [100; 3]);
+    model.answers(0, 503, 5);
+    model.pass(30 * SECOND);
+    assert_eq!(model.words()[0], "half_open");
+    assert_eq!(warm(&model), [100; 3], "the trial does not wait");
+    model.answers(0, 200, 1);
+    assert_eq!(warm(&model), [10, 100, 100]);
+    model.pass(5 * SECOND);
+    assert_eq!(warm(&model), [50, 100, 100]);
+    config.endpoints.push(config.endpoints[0].clone());
+    config.endpoints[3].target = model::Target::Address("10.0.0.1:4".parse().unwrap());
+    let mut next = Model::of(&config, &registry);
+    next.now = model.now;
+    next.look();
+    assert_eq!(warm(&next), [50, 100, 100, 10], "a reload goes on, and one is new");
+    next.pass(10 * SECOND);
+    assert_eq!(warm(&next), [100; 4]);
+}
+
 // --- random schedules
 
 /// A schedule's pool and what is wrong with it.
