@@ -31,6 +31,7 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         outlier: None,
         panic_threshold: 0,
         slow_start: Duration::ZERO,
+        fallback: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(1),
         write_timeout: Duration::from_secs(1),

@@ -41,8 +41,8 @@ pub mod registry;
 pub mod selector;
 pub mod signals;
 pub mod targets;
-pub mod warmth;
 pub mod turns;
+pub mod warmth;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -216,6 +216,8 @@ pub struct Pool {
     pub outlier: Option<Outlier>,
     /// Percent of the endpoints that must be ready for readiness to matter. 0..=100; 0: it always does.
     pub panic_threshold: u32,
+    /// What clients get when no endpoint is ready or can be reached.
+    pub fallback: Option<Respond>,
     /// Over which an endpoint that is new or back comes to its full share; zero: at once.
     pub slow_start: Duration,
     /// TCP connect, and again for a TLS handshake.

@@ -107,9 +107,16 @@ mod tests {
         let now = Instant::now();
         let at = |seconds| {
             let now = now + Duration::from_secs(seconds);
-            percent(Warmth::Warming(now - Duration::from_secs(seconds)), WINDOW, now)
+            percent(
+                Warmth::Warming(now - Duration::from_secs(seconds)),
+                WINDOW,
+                now,
+            )
         };
-        assert_eq!([0, 3, 6, 15, 29, 30, 9999].map(at), [10, 10, 20, 50, 96, 100, 100]);
+        assert_eq!(
+            [0, 3, 6, 15, 29, 30, 9999].map(at),
+            [10, 10, 20, 50, 96, 100, 100]
+        );
         assert_eq!(percent(Warmth::Cold, WINDOW, now), 10);
         assert_eq!(percent(Warmth::Cold, Duration::ZERO, now), 100);
         assert_eq!(percent(Warmth::Warm, WINDOW, now), 100);

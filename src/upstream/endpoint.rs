@@ -26,8 +26,8 @@ use super::observation::{Answer, Observation};
 use super::penalty::penalty;
 use super::record::{Record, Trial};
 use super::signals::Signals;
-use super::warmth::{WARM, Warmth};
 use super::turns::{Turn, Turns};
+use super::warmth::{WARM, Warmth};
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.

@@ -280,8 +280,7 @@ impl Slot {
         let percent = u32::from(self.endpoint.warm_percent());
         match percent < u32::from(WARM) {
             // Divided first: one without a limit must not overflow.
-            true => (self.max_in_flight / 100 * percent
-                + self.max_in_flight % 100 * percent / 100)
+            true => (self.max_in_flight / 100 * percent + self.max_in_flight % 100 * percent / 100)
                 .max(1),
             false => self.max_in_flight,
         }

@@ -18,6 +18,7 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         outlier: None,
         panic_threshold: 0,
         slow_start: Duration::ZERO,
+        fallback: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),
         write_timeout: Duration::from_secs(3),

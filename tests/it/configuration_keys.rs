@@ -86,6 +86,18 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::least_conn_spreads_held_requests_evenly_or_by_weight",
     ),
     (
+        "pools.fallback.body",
+        "outliers::a_pools_fallback_is_served_when_no_endpoint_can",
+    ),
+    (
+        "pools.fallback.content_type",
+        "outliers::a_pools_fallback_is_served_when_no_endpoint_can",
+    ),
+    (
+        "pools.fallback.status",
+        "outliers::a_pools_fallback_is_served_when_no_endpoint_can",
+    ),
+    (
         "pools.health.fall",
         "health::exactly_rise_passes_and_fall_failures_in_a_row_change_the_state",
     ),

@@ -428,3 +428,60 @@ async fn slow_start_ends_with_its_window_for_every_algorithm() {
         .await;
     }
 }
+
+// --- fallback
+
+#[tokio::test]
+async fn a_pools_fallback_is_served_when_no_endpoint_can() {
+    let origin = Origin::serving("origin");
+    let weir = weir(
+        "
+        pools:
+          web:
+            endpoints: [$a]
+            health: { http: /healthz, interval: 100ms, rise: 1, fall: 1 }
+            fallback: { status: 200, content_type: text/html, body: '<p>back soon</p>' }
+          plain: { endpoints: [$a], fallback: { body: sorry } }
+        routes: [{ path: /plain, pool: plain }, { pool: web }]
+    ",
+    )
+    .with("a", &origin)
+    .start()
+    .await;
+    assert_eq!(weir.client().get("/").await.text(), "origin");
+    origin.health(false);
+    weir.metric_becomes(r#"weir_endpoint_ready{pool="web"}"#, 0.0)
+        .await;
+    let response = weir.client().get("/").await;
+    assert_eq!(
+        (response.status, response.text().as_str()),
+        (200, "<p>back soon</p>")
+    );
+    assert_eq!(response.header("content-type"), Some("text/html"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+
+    origin.stop().await;
+    let response = weir.client().get("/plain").await;
+    assert_eq!((response.status, response.text().as_str()), (503, "sorry"));
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(
+        response.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+    // The record tells what happened.
+    let lines = weir.logged(3).await;
+    assert_eq!(lines[1]["termination"], "no_endpoint");
+    assert_eq!(lines[2]["termination"], "connect_failed");
+    origin.restart();
+    origin.health(true);
+    weir.metric_becomes(r#"weir_endpoint_ready{pool="web"}"#, 1.0)
+        .await;
+    assert_eq!(weir.client().get("/").await.text(), "origin");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_was_asked_has_no_fallback() {
+    let origin = Origin::start(|_| Reply::nothing());
+    let weir = in_front_of([&origin], "fallback: { body: sorry }").await;
+    assert_eq!(weir.client().get("/").await.status, 502);
+}

@@ -30,6 +30,8 @@ pub(crate) struct Pool {
     /// 0: never. Default: 50.
     #[schemars(range(min = 0, max = 100))]
     pub(crate) panic_threshold: Option<i64>,
+    /// What clients get when no endpoint is ready or can be reached. Default: weir's own 502, 503 or 504.
+    pub(crate) fallback: Option<Fallback>,
     /// Time over which an endpoint that is new or back comes to its full share, 0s to 1h; 0s: at once. Default: 30s.
     pub(crate) slow_start: Option<Duration>,
     /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
@@ -156,6 +158,22 @@ pub(crate) struct Queue {
     pub(crate) length: Option<i64>,
     /// How long a request may wait, 1ms to 5m. Default: 1s.
     pub(crate) timeout: Option<Duration>,
+}
+
+/// A fixed response for when no endpoint can serve.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { status: 503, body: \"back soon\" }"
+)]
+pub(crate) struct Fallback {
+    /// 200 to 599. Default: 503.
+    #[schemars(range(min = 200, max = 599))]
+    pub(crate) status: Option<i64>,
+    /// At most 1MiB; none with status 204, 205 and 304. Default: empty.
+    pub(crate) body: Option<String>,
+    /// Default: `text/plain; charset=utf-8`.
+    pub(crate) content_type: Option<String>,
 }
 
 /// Active probes: exactly one of `http` and `tcp`.

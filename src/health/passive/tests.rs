@@ -292,7 +292,11 @@ fn what_comes_back_warms_up_and_what_a_pool_begins_with_does_not() {
     let mut next = Model::of(&config, &registry);
     next.now = model.now;
     next.look();
-    assert_eq!(warm(&next), [50, 100, 100, 10], "a reload goes on, and one is new");
+    assert_eq!(
+        warm(&next),
+        [50, 100, 100, 10],
+        "a reload goes on, and one is new"
+    );
     next.pass(10 * SECOND);
     assert_eq!(warm(&next), [100; 4]);
 }
