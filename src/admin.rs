@@ -4,15 +4,17 @@
 //! while the listeners are busy or draining. Wired by `server`.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use http::{Method, Response, StatusCode, header};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 
-use crate::admin::status::{EndpointStatus, PoolStatus, Status};
+use crate::admin::status::{Ejection, EndpointStatus, PoolStatus, Status};
 use crate::proxy::process::Process;
 use crate::upstream::Pool;
+use crate::upstream::member::Member;
 
 pub mod status;
 
@@ -79,15 +81,7 @@ fn pool_status(pool: &Pool) -> PoolStatus {
     let endpoints = members
         .all()
         .iter()
-        .map(|member| EndpointStatus {
-            address: member.endpoint.name().to_owned(),
-            weight: member.weight,
-            backup: member.backup,
-            state: member.endpoint.state().word().to_owned(),
-            in_flight: member.endpoint.in_flight() as u64,
-            picks: member.endpoint.picks(),
-            share: None,
-        })
+        .map(|member| endpoint_status(member))
         .collect();
     PoolStatus::new(
         pool.name().to_owned(),
@@ -95,6 +89,33 @@ fn pool_status(pool: &Pool) -> PoolStatus {
         pool.is_ready(),
         endpoints,
     )
+}
+
+fn endpoint_status(member: &Member) -> EndpointStatus {
+    let endpoint = &member.endpoint;
+    let (state, circuit) = (endpoint.state(), endpoint.circuit());
+    let left = circuit.time_left(Instant::now()).unwrap_or_default();
+    let ejection = circuit.reason().map(|reason| Ejection {
+        reason: reason.to_string(),
+        seconds_left: left.as_millis().div_ceil(1000) as u64,
+    });
+    // What probes found counts for more.
+    let is_ejected = state.is_ready() && ejection.is_some();
+    EndpointStatus {
+        address: endpoint.name().to_owned(),
+        weight: member.weight,
+        backup: member.backup,
+        state: if is_ejected {
+            circuit.phase.word()
+        } else {
+            state.word()
+        }
+        .to_owned(),
+        ejection,
+        in_flight: endpoint.in_flight() as u64,
+        picks: endpoint.picks(),
+        share: None,
+    }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Vec<u8>> {

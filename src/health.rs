@@ -1,5 +1,6 @@
-//! Health of endpoints: the pure transition of one endpoint's probe history.
+//! Health of endpoints: what probes say (here and in `active`) and what requests say (`passive`).
 //!
+//! Here is the pure transition of one endpoint's probe history.
 //! [`History::observe`] takes the state an endpoint is in and one probe's result, and says what
 //! follows; `active` probes and acts on it. An endpoint's state is kept by the endpoint itself, so
 //! a reload goes on from it; the streak that contradicts it begins anew.
@@ -13,7 +14,12 @@ use crate::config::model::Health;
 use crate::upstream::endpoint::State;
 
 pub mod active;
+pub mod breaker;
+pub mod outlier;
+pub mod panic;
+pub mod passive;
 pub mod probe;
+pub mod slow_start;
 
 #[cfg(test)]
 mod tests;

@@ -213,7 +213,7 @@ impl ProxyHttp for Proxy {
         match ending {
             Ending::Rejected(rejection) => {
                 self.process.metrics.rejected(rejection.name());
-                respond::reject(session, rejection, ctx.request_id()).await
+                respond::reject(session, rejection, ctx).await
             }
             Ending::ClientClosed
             | Ending::ClientStalled

@@ -17,10 +17,12 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::config::model;
+use crate::telemetry::metrics::Metrics;
 
+pub mod circuit;
 pub mod discovery;
 pub mod drain_rate;
 pub mod endpoint;
@@ -35,12 +37,14 @@ pub mod peer;
 pub mod penalty;
 pub mod pick_context;
 pub mod queue;
+pub mod record;
 pub mod registry;
 pub mod retry_budget;
 pub mod selector;
 pub mod signals;
 pub mod targets;
 pub mod turns;
+pub mod warmth;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -69,6 +73,7 @@ pub struct Pool {
     updating: Mutex<()>,
     /// When names are looked up next; of `discovery`.
     pace: Mutex<Pace>,
+    alert: Arc<Notify>,
     /// Counts changes of membership.
     changes: watch::Sender<u64>,
 }
@@ -94,6 +99,7 @@ impl Pool {
             retry_budget: registry.retry_budget(&config.name),
             updating: Mutex::new(()),
             pace: Mutex::new(Pace::START),
+            alert: registry.alert(&config.name),
             changes: watch::Sender::new(0),
         }))
     }
@@ -160,6 +166,15 @@ impl Pool {
         self.members.store(Arc::new(members));
         self.changes.send_modify(|changes| *changes += 1);
         true
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        self.registry.metrics()
+    }
+
+    /// Ends when there is something for `health::passive` to look at.
+    pub async fn alerted(&self) {
+        self.alert.notified().await;
     }
 
     /// Sees each later change of membership.

@@ -40,11 +40,21 @@ pub struct EndpointStatus {
     pub backup: bool,
     /// The word of its health: `healthy`, `unhealthy` …
     pub state: String,
+    /// Why it gets no requests though healthy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejection: Option<Ejection>,
     pub in_flight: u64,
     /// Attempts it was given since the process started.
     pub picks: u64,
     /// Percent of the pool's picks; `None` while the pool has had none. Set by `PoolStatus::new`.
     pub share: Option<f64>,
+}
+
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Ejection {
+    pub reason: String,
+    /// Until it is tried again; 0: as soon as there is a request or a probe that passes.
+    pub seconds_left: u64,
 }
 
 impl PoolStatus {
@@ -80,7 +90,7 @@ const COLUMNS: [Column; 7] = [
     Column::text("backup", |endpoint| {
         if endpoint.backup { "yes" } else { "-" }.to_owned()
     }),
-    Column::text("state", |endpoint| endpoint.state.clone()),
+    Column::text("state", state),
     Column::number("in flight", |endpoint| endpoint.in_flight.to_string()),
     Column::number("picks", |endpoint| endpoint.picks.to_string()),
     Column::number("share", |endpoint| match endpoint.share {
@@ -88,6 +98,22 @@ const COLUMNS: [Column; 7] = [
         None => "-".to_owned(),
     }),
 ];
+
+/// `healthy`, or `ejected 12s: 5 failures in a row`.
+fn state(endpoint: &EndpointStatus) -> String {
+    let state = &endpoint.state;
+    match &endpoint.ejection {
+        None => state.clone(),
+        Some(Ejection {
+            reason,
+            seconds_left: 0,
+        }) => format!("{state}: {reason}"),
+        Some(Ejection {
+            reason,
+            seconds_left,
+        }) => format!("{state} {}: {reason}", uptime(*seconds_left)),
+    }
+}
 
 struct Column {
     head: &'static str,
@@ -212,6 +238,7 @@ mod tests {
             weight: 1,
             backup: false,
             state: state.to_owned(),
+            ejection: None,
             in_flight: 0,
             picks,
             share: None,
@@ -245,9 +272,16 @@ mod tests {
             ..endpoint("[2001:db8::1]:9001", "pending", 0)
         };
         let light = endpoint("10.0.0.2:9001", "unhealthy", 1_000_000);
+        let ejected = EndpointStatus {
+            ejection: Some(Ejection {
+                reason: "5 failures in a row".to_owned(),
+                seconds_left: 72,
+            }),
+            ..endpoint("10.0.0.3:9001", "ejected", 0)
+        };
         let idle = endpoint("10.0.1.1:80", "unhealthy", 0);
         status(vec![
-            pool("api", true, vec![heavy, light, backup]),
+            pool("api", true, vec![heavy, light, ejected, backup]),
             pool("files", false, vec![idle]),
         ])
     }
@@ -258,14 +292,15 @@ mod tests {
         weir 0.1.0  ready  up 2h 5m  generation 3  connections 64  requests in flight 12
 
         api  least_conn  ready
-          endpoint            weight  backup  state      in flight    picks  share
-          10.0.0.1:9001           10  -       healthy            9  2000000  66.7%
-          10.0.0.2:9001            1  -       unhealthy          0  1000000  33.3%
-          [2001:db8::1]:9001       1  yes     pending            0        0   0.0%
+          endpoint            weight  backup  state                                in flight    picks  share
+          10.0.0.1:9001           10  -       healthy                                      9  2000000  66.7%
+          10.0.0.2:9001            1  -       unhealthy                                    0  1000000  33.3%
+          10.0.0.3:9001            1  -       ejected 1m 12s: 5 failures in a row          0        0   0.0%
+          [2001:db8::1]:9001       1  yes     pending                                      0        0   0.0%
 
         files  least_conn  not ready
-          endpoint            weight  backup  state      in flight    picks  share
-          10.0.1.1:80              1  -       unhealthy          0        0      -
+          endpoint            weight  backup  state                                in flight    picks  share
+          10.0.1.1:80              1  -       unhealthy                                    0        0      -
         ");
     }
 

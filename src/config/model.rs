@@ -234,6 +234,14 @@ pub struct Pool {
     pub queue: Queue,
     pub retry_budget: RetryBudget,
     pub health: Option<Health>,
+    /// `None`: no endpoint is ever ejected.
+    pub outlier: Option<Outlier>,
+    /// Percent of the endpoints that must be ready for readiness to matter. 0..=100; 0: it always does.
+    pub panic_threshold: u32,
+    /// What clients get when no endpoint is ready or can be reached.
+    pub fallback: Option<Respond>,
+    /// Over which an endpoint that is new or back comes to its full share; zero: at once.
+    pub slow_start: Duration,
     /// TCP connect, and again for a TLS handshake.
     pub connect_timeout: Duration,
     /// Wait for the first byte of a response, and between two reads of it.
@@ -382,6 +390,28 @@ pub struct Health {
     /// Failures in a row that make it unhealthy. 1..=100.
     pub fall: u32,
     pub initial: Initial,
+}
+
+/// When an endpoint is ejected, and for how long.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outlier {
+    /// Failures in a row that eject; at least 1. `None`: they do not.
+    pub consecutive_failures: Option<u32>,
+    /// Whether a success rate far below the pool's ejects.
+    pub success_rate: bool,
+    /// An endpoint that takes so many times the pool's median is ejected. 2..=100; `None`: it is not.
+    pub slow_factor: Option<u32>,
+    /// Over which success rate and latency are measured.
+    pub interval: Duration,
+    /// Endpoints that must have had `min_requests` for them to be compared. 3..=1000.
+    pub min_endpoints: usize,
+    pub min_requests: u32,
+    /// The nth ejection lasts n times as long.
+    pub base_time: Duration,
+    /// At least `base_time`.
+    pub max_time: Duration,
+    /// Percent of the pool, counted after the ejection. 0..=100.
+    pub max_percent: u32,
 }
 
 /// What an endpoint is taken for at process start, before its first probe.

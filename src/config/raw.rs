@@ -3,6 +3,7 @@
 //! Invariants: every field may be absent, every list item may be a null that `read` left behind, and the doc
 //! comments are the manual (they become the descriptions of the JSON Schema). Built by `read`, consumed by `validate`.
 
+pub(crate) mod outlier;
 pub(crate) mod pool;
 pub(crate) mod route;
 pub(crate) mod shapes;

@@ -11,6 +11,7 @@ mod keys;
 mod listener;
 mod log;
 mod name;
+mod outlier;
 mod pattern;
 mod pool;
 mod queue;

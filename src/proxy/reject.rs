@@ -42,7 +42,7 @@ pub enum Rejection {
 }
 
 /// Seconds a client is asked to wait after a 503: about the time in which probes notice a recovery.
-const RETRY_AFTER: u32 = 5;
+pub const RETRY_AFTER: u32 = 5;
 
 /// Every method but CONNECT is passed on; these are the ones in use.
 const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
@@ -155,6 +155,14 @@ impl Rejection {
     /// What `Allow` says; only a 405 has one (RFC 9110 §15.5.6).
     pub fn allow(self) -> Option<&'static str> {
         (self.status() == StatusCode::METHOD_NOT_ALLOWED).then_some(ALLOWED)
+    }
+
+    /// Whether no endpoint could be asked: a pool's fallback stands in for these.
+    pub fn is_unserved(self) -> bool {
+        matches!(
+            self,
+            Rejection::NoEndpoint | Rejection::ConnectFailed | Rejection::ConnectTimeout
+        )
     }
 
     /// Seconds for `Retry-After`; only a 503 has one.

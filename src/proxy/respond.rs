@@ -9,8 +9,9 @@ use pingora_timeout::timeout;
 
 use crate::config::model::{HeaderEdits, Redirect, Respond};
 use crate::policy::headers;
+use crate::proxy::ctx::RequestCtx;
 use crate::proxy::downstream::{LINGER, LINGER_BYTES};
-use crate::proxy::reject::{Rejection, accepts_json};
+use crate::proxy::reject::{RETRY_AFTER, Rejection, accepts_json};
 
 /// A whole response that needs no endpoint.
 pub(super) struct Answer {
@@ -33,6 +34,17 @@ impl Answer {
         head.insert_header(header::CONTENT_TYPE, respond.content_type.clone())?;
         let body = Bytes::from(respond.body.clone());
         Ok(Answer { head, body })
+    }
+
+    /// A pool's own words for a failure.
+    fn fallback(fallback: &Respond) -> Result<Answer> {
+        let mut answer = Answer::fixed(fallback)?;
+        let head = &mut answer.head;
+        head.insert_header(header::CACHE_CONTROL, "no-store")?;
+        if fallback.status == StatusCode::SERVICE_UNAVAILABLE {
+            head.insert_header(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER))?;
+        }
+        Ok(answer)
     }
 
     fn rejection(rejection: Rejection, json: bool, request_id: &str) -> Result<Answer> {
@@ -76,7 +88,7 @@ impl Answer {
 pub(super) async fn reject(
     session: &mut Session,
     rejection: Rejection,
-    request_id: &str,
+    ctx: &RequestCtx,
 ) -> FailToProxy {
     if session.response_written().is_some_and(is_last_head) {
         return nothing();
@@ -86,12 +98,15 @@ pub(super) async fn reject(
     if !can_reuse_downstream {
         session.set_keepalive(None);
     }
-    let json = accepts_json(
-        session
-            .get_header(header::ACCEPT)
-            .map(HeaderValue::as_bytes),
-    );
-    let sent = match Answer::rejection(rejection, json, request_id) {
+    let answer = match fallback(ctx).filter(|_| rejection.is_unserved()) {
+        Some(fallback) => Answer::fallback(fallback),
+        None => {
+            let accept = session.get_header(header::ACCEPT);
+            let json = accepts_json(accept.map(HeaderValue::as_bytes));
+            Answer::rejection(rejection, json, ctx.request_id())
+        }
+    };
+    let sent = match answer {
         Ok(answer) => answer.send(session).await,
         Err(error) => Err(error),
     };
@@ -102,6 +117,10 @@ pub(super) async fn reject(
         error_code: rejection.status().as_u16(),
         can_reuse_downstream: can_reuse_downstream && sent.is_ok(),
     }
+}
+
+fn fallback(ctx: &RequestCtx) -> Option<&Respond> {
+    ctx.route()?.pool.as_ref()?.config().fallback.as_ref()
 }
 
 /// After a 101 no other head can follow either: what comes is the tunnel's.

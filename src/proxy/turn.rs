@@ -61,9 +61,9 @@ async fn wait_turn(
             let waited = waiter.waited();
             *ctx.queued.get_or_insert_default() += waited;
             match outcome {
-                Outcome::Answered(reply) => reply,
-                Outcome::ClientGone => return Err(gone(session, ctx)),
-                Outcome::TimedOut => {
+                Ok(reply) => reply,
+                Err(Unheard::ClientGone) => return Err(gone(session, ctx)),
+                Err(Unheard::TimedOut) => {
                     let retry_after = waiter.retry_after();
                     return Err(Ending::Rejected(Rejection::QueueTimeout(retry_after)));
                 }
@@ -79,8 +79,8 @@ async fn wait_turn(
     }
 }
 
-enum Outcome {
-    Answered(Result<Granted, Refusal>),
+/// Why a wait ended before the turn came.
+enum Unheard {
     ClientGone,
     TimedOut,
 }
@@ -91,13 +91,13 @@ async fn wait(
     pool: &Pool,
     is_fresh: bool,
     context: &PickContext<'_>,
-) -> Outcome {
+) -> Result<Result<Granted, Refusal>, Unheard> {
     let timeout = waiter.timeout();
     tokio::select! {
         biased;
-        reply = turn(waiter, pool, is_fresh, context) => Outcome::Answered(reply),
-        () = client_gone(session) => Outcome::ClientGone,
-        () = tokio::time::sleep(timeout) => Outcome::TimedOut,
+        reply = turn(waiter, pool, is_fresh, context) => Ok(reply),
+        () = client_gone(session) => Err(Unheard::ClientGone),
+        () = tokio::time::sleep(timeout) => Err(Unheard::TimedOut),
     }
 }
 

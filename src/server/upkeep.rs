@@ -52,6 +52,7 @@ impl Upkeep {
         for pool in &snapshot.pools {
             let discovery = Discovery::new(pool.clone(), &snapshot.config.resolvers);
             loops.spawn(discovery.run());
+            loops.spawn(health::passive::run(pool.clone()));
             loops.spawn(health::active::run(pool.clone(), self.prober.clone()));
         }
         loops

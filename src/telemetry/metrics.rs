@@ -26,6 +26,7 @@ pub struct Metrics {
     rejections: IntCounterVec,
     retries: IntCounterVec,
     retry_budget_exhausted: IntCounter,
+    pool_panic: IntGaugeVec,
     queue_length: IntGaugeVec,
     queue_wait: HistogramVec,
     pub requests_in_flight: IntGauge,
@@ -58,6 +59,11 @@ impl Metrics {
             retry_budget_exhausted: declare.counter(
                 "weir_retry_budget_exhausted_total",
                 "Retries that were not made, because their pool could not afford them.",
+            ),
+            pool_panic: declare.gauges(
+                "weir_pool_panic",
+                "1 while so few endpoints are ready that all get requests, else 0.",
+                &["pool"],
             ),
             queue_length: declare.gauges(
                 "weir_queue_length",
@@ -138,9 +144,19 @@ impl Metrics {
             in_flight: families.in_flight.with_label_values(&labels),
             ready: families.ready.with_label_values(&labels),
             transitions: families.transitions.clone(),
+            circuit_transitions: families.circuit_transitions.clone(),
             failures: families.failures.clone(),
             probes: families.probes.clone(),
         }
+    }
+
+    pub fn panicking(&self, pool: &str, is_panicking: bool) {
+        let gauge = self.pool_panic.with_label_values(&[pool]);
+        gauge.set(i64::from(is_panicking));
+    }
+
+    pub fn forget_pool(&self, pool: &str) {
+        let _ = self.pool_panic.remove_label_values(&[pool]);
     }
 
     /// `outcomes` and `states` are all words the endpoint's families may have been labelled with.
@@ -152,6 +168,7 @@ impl Metrics {
         for state in states {
             let labels = [pool, endpoint, state];
             let _ = families.transitions.remove_label_values(&labels);
+            let _ = families.circuit_transitions.remove_label_values(&labels);
         }
         for outcome in outcomes {
             let labels = [pool, endpoint, outcome];
@@ -242,6 +259,7 @@ struct Endpoints {
     in_flight: IntGaugeVec,
     ready: IntGaugeVec,
     transitions: IntCounterVec,
+    circuit_transitions: IntCounterVec,
     failures: IntCounterVec,
     probes: IntCounterVec,
 }
@@ -261,12 +279,17 @@ impl Endpoints {
             ),
             ready: declare.gauges(
                 "weir_endpoint_ready",
-                "1 when an endpoint may be picked, else 0.",
+                "1 when an endpoint is healthy and not ejected, else 0.",
                 &["pool", "endpoint"],
             ),
             transitions: declare.counters(
                 "weir_endpoint_transitions_total",
                 "Changes of an endpoint's health, by the state it went to.",
+                &["pool", "endpoint", "to"],
+            ),
+            circuit_transitions: declare.counters(
+                "weir_endpoint_circuit_transitions_total",
+                "Changes of an endpoint's circuit, by the phase it went to.",
                 &["pool", "endpoint", "to"],
             ),
             failures: declare.counters(
@@ -332,6 +355,7 @@ pub struct EndpointMetrics {
     pub in_flight: IntGauge,
     pub ready: IntGauge,
     transitions: IntCounterVec,
+    circuit_transitions: IntCounterVec,
     failures: IntCounterVec,
     probes: IntCounterVec,
 }
@@ -339,6 +363,12 @@ pub struct EndpointMetrics {
 impl EndpointMetrics {
     pub fn went(&self, pool: &str, endpoint: &str, to: &'static str) {
         self.transitions
+            .with_label_values(&[pool, endpoint, to])
+            .inc();
+    }
+
+    pub fn circuit_went(&self, pool: &str, endpoint: &str, to: &'static str) {
+        self.circuit_transitions
             .with_label_values(&[pool, endpoint, to])
             .inc();
     }

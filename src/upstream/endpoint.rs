@@ -6,23 +6,28 @@
 //! [`Member`](super::member::Member).
 //!
 //! Invariants: in-flight is the number of live [`Lease`]s; a change of state is logged once and
-//! counted once, here and nowhere else. Selectors read, `health` writes the state, the proxy leases.
+//! counted once, here and nowhere else. Selectors read, `health` writes state and circuit, the proxy
+//! leases. A half-open circuit admits one lease, the trial; given back untried, it admits another.
 
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use log::{info, warn};
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use super::circuit::{Circuit, Gate, Phase};
 use super::latency::Latency;
 use super::load_report;
 use super::observation::{Answer, Observation};
 use super::penalty::penalty;
+use super::record::{Record, Trial};
 use super::signals::Signals;
 use super::turns::{Turn, Turns};
+use super::warmth::{WARM, Warmth};
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.
@@ -85,6 +90,11 @@ pub struct Endpoint {
     address: SocketAddr,
     name: String,
     metrics: EndpointMetrics,
+    record: Record,
+    circuit: Mutex<Circuit>,
+    warmth: Mutex<Warmth>,
+    /// Told when there is something for `health::passive` to look at.
+    alert: Arc<Notify>,
     /// Outcomes that were counted, so that their series can be forgotten.
     outcomes: Mutex<Vec<&'static str>>,
     /// Told when a place becomes free, or the endpoint ready; `None` in tests only.
@@ -95,6 +105,11 @@ pub struct Endpoint {
 struct Load {
     in_flight: AtomicU32,
     state: AtomicU8,
+    gate: AtomicU8,
+    /// The pool panics: what is known of the endpoint does not matter.
+    trusted: AtomicBool,
+    /// Percent of the picks it would get.
+    warmth: AtomicU8,
 }
 
 /// Attempts running on all endpoints of a pool, counted by their leases.
@@ -107,21 +122,28 @@ pub struct Lease {
     in_flight: u32,
     /// Where the pool has limits; given back after the endpoint's count.
     turn: Option<Turn>,
+    /// It is the trial of a half-open circuit, and has not come to anything yet.
+    is_trial: bool,
 }
 
 impl Endpoint {
+    /// `pool_load` and `alert` are the pool's.
     pub fn new(
         pool: &str,
         pool_load: Arc<PoolLoad>,
         address: SocketAddr,
         state: State,
         metrics: EndpointMetrics,
+        alert: Arc<Notify>,
     ) -> Self {
         metrics.ready.set(i64::from(state.is_ready()));
         Endpoint {
             load: Load {
                 in_flight: AtomicU32::new(0),
                 state: AtomicU8::new(state as u8),
+                gate: AtomicU8::new(Gate::Open as u8),
+                trusted: AtomicBool::new(false),
+                warmth: AtomicU8::new(WARM),
             },
             latency: Latency::new(Instant::now()),
             signals: OnceLock::new(),
@@ -130,6 +152,10 @@ impl Endpoint {
             address,
             name: address.to_string(),
             metrics,
+            record: Record::default(),
+            circuit: Mutex::new(Circuit::new(Instant::now())),
+            warmth: Mutex::default(),
+            alert,
             outcomes: Mutex::default(),
             turns: None,
         }
@@ -178,9 +204,53 @@ impl Endpoint {
         State::numbered(self.load.state.load(Relaxed))
     }
 
+    /// Whether it may be picked now.
     #[inline]
     pub fn is_ready(&self) -> bool {
-        self.state().is_ready()
+        (self.state().is_ready() && self.gate().admits()) || self.is_trusted()
+    }
+
+    #[inline]
+    fn gate(&self) -> Gate {
+        Gate::numbered(self.load.gate.load(Relaxed))
+    }
+
+    /// Whether it may be picked whatever is known of it.
+    #[inline]
+    pub fn is_trusted(&self) -> bool {
+        self.load.trusted.load(Relaxed)
+    }
+
+    pub fn set_trusted(&self, trusted: bool) {
+        if self.load.trusted.swap(trusted, Relaxed) != trusted {
+            self.changed();
+        }
+    }
+
+    /// Percent of the picks that would be its own which it gets while it begins to serve. 10..=100.
+    #[inline]
+    pub fn warm_percent(&self) -> u8 {
+        self.load.warmth.load(Relaxed)
+    }
+
+    pub fn warmth(&self) -> Warmth {
+        *self.warmth.lock()
+    }
+
+    pub fn set_warmth(&self, warmth: Warmth, percent: u8) {
+        *self.warmth.lock() = warmth;
+        if self.load.warmth.swap(percent, Relaxed) < percent {
+            self.changed();
+        }
+    }
+
+    pub fn circuit(&self) -> Circuit {
+        *self.circuit.lock()
+    }
+
+    /// What its requests came to.
+    pub fn record(&self) -> &Record {
+        &self.record
     }
 
     /// Puts the endpoint into `state`; true when that is a change. A change is logged with `reason`
@@ -197,9 +267,8 @@ impl Endpoint {
         } else {
             info!("endpoint {name} of pool {pool} {word} {reason}");
         }
-        self.metrics.ready.set(i64::from(state.is_ready()));
+        self.readiness_changed();
         self.metrics.went(pool, name, word);
-        self.changed();
         true
     }
 
@@ -215,10 +284,49 @@ impl Endpoint {
         }
     }
 
+    /// Puts the circuit into another phase, which is logged and counted, and sets the gate.
+    pub fn set_circuit(&self, circuit: Circuit, gate: Gate, now: Instant) {
+        let before = std::mem::replace(&mut *self.circuit.lock(), circuit);
+        self.set_gate(gate);
+        if before == circuit {
+            return;
+        }
+        let (name, pool) = (&self.name, &self.pool);
+        match circuit.phase {
+            Phase::Closed => info!("endpoint {name} of pool {pool} is back after its ejection"),
+            Phase::Open { reason, until } => {
+                let time = until.saturating_duration_since(now);
+                warn!("endpoint {name} of pool {pool} ejected for {time:.1?}: {reason}");
+            }
+            Phase::HalfOpen { reason } => {
+                info!("endpoint {name} of pool {pool} is tried again, was ejected for {reason}");
+            }
+        }
+        self.metrics.circuit_went(pool, name, circuit.phase.word());
+    }
+
+    /// What the circuit means in its pool. A trial that is under way goes on.
+    pub fn set_gate(&self, gate: Gate) {
+        if gate != Gate::Trial || !self.move_gate(Gate::Trying, Gate::Trying) {
+            self.load.gate.store(gate as u8, Relaxed);
+        }
+        self.readiness_changed();
+    }
+
+    fn readiness_changed(&self) {
+        let is_ready = self.state().is_ready() && self.circuit().is_closed();
+        self.metrics.ready.set(i64::from(is_ready));
+        self.alert.notify_one();
+        self.changed();
+    }
+
     /// Learns from one attempt.
-    pub fn observe(&self, observation: &Observation<'_>) {
+    pub(super) fn observe(&self, observation: &Observation<'_>) {
         if let Answer::Failed(outcome) = observation.answer {
             self.failed(outcome);
+        }
+        if observation.is_stale {
+            return;
         }
         let &Observation {
             took,
@@ -238,6 +346,9 @@ impl Endpoint {
                 (None, _) => {}
             }
         }
+        if self.record.note(observation) {
+            self.alert.notify_one();
+        }
         if let (Some(signals), Answer::Response(_, headers)) = (self.signals(), observation.answer)
             && let Some(total) = load_report::in_flight(headers)
         {
@@ -256,6 +367,11 @@ impl Endpoint {
             .get_or_init(|| Box::new(Signals::new(Instant::now())));
     }
 
+    fn tried(&self, trial: Trial) {
+        self.record.set_trial(trial);
+        self.alert.notify_one();
+    }
+
     /// Counts a failed attempt. `outcome` comes from an enum's words, so it is one of few.
     pub(super) fn failed(&self, outcome: &'static str) {
         self.metrics.failed(&self.pool, &self.name, outcome);
@@ -268,6 +384,9 @@ impl Endpoint {
     /// Counts a health probe.
     pub fn probed(&self, pass: bool) {
         self.metrics.probed(&self.pool, &self.name, pass);
+        if pass && self.gate() == Gate::Shut {
+            self.tried(Trial::Passed);
+        }
     }
 
     /// The outcomes that were counted.
@@ -284,7 +403,18 @@ impl Endpoint {
             endpoint: self.clone(),
             in_flight: before + 1,
             turn: None,
+            is_trial: self.begin_trial(),
         }
+    }
+
+    fn begin_trial(&self) -> bool {
+        self.gate() == Gate::Trial && self.move_gate(Gate::Trial, Gate::Trying)
+    }
+
+    fn move_gate(&self, from: Gate, to: Gate) -> bool {
+        let gate = &self.load.gate;
+        gate.compare_exchange(from as u8, to as u8, Relaxed, Relaxed)
+            .is_ok()
     }
 }
 
@@ -304,10 +434,27 @@ impl Lease {
     pub(super) fn hold(&mut self, turn: Turn) {
         self.turn = Some(turn);
     }
+
+    /// Learns from what the attempt came to.
+    pub fn observe(&mut self, observation: &Observation<'_>) {
+        self.endpoint.observe(observation);
+        if self.is_trial && !observation.is_stale {
+            self.is_trial = false;
+            self.endpoint
+                .tried(if observation.answer.is_gateway_failure() {
+                    Trial::Failed
+                } else {
+                    Trial::Passed
+                });
+        }
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if self.is_trial {
+            self.endpoint.move_gate(Gate::Trying, Gate::Trial);
+        }
         self.endpoint.pool_load.0.fetch_sub(1, Relaxed);
         // Before the look at who waits: `turns` says why.
         self.endpoint.load.in_flight.fetch_sub(1, SeqCst);
@@ -333,6 +480,7 @@ mod tests {
             address,
             state,
             metrics.endpoint("api", NAME),
+            Arc::default(),
         ))
     }
 

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
+use super::circuit::Phase;
 use super::endpoint::{Endpoint, PoolLoad, State};
 use super::name::Name;
 use super::retry_budget::RetryBudget;
@@ -24,6 +26,7 @@ pub struct Registry {
     names: Mutex<HashMap<String, Arc<Name>>>,
     turns: Mutex<HashMap<String, Arc<Turns>>>,
     budgets: Mutex<HashMap<String, Arc<RetryBudget>>>,
+    alerts: Mutex<HashMap<String, Arc<Notify>>>,
 }
 
 /// What is known of one pool.
@@ -41,7 +44,12 @@ impl Registry {
             names: Mutex::default(),
             turns: Mutex::default(),
             budgets: Mutex::default(),
+            alerts: Mutex::default(),
         }
+    }
+
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// What is left of the pool's retries: a reload grants none anew.
@@ -59,6 +67,7 @@ impl Registry {
         address: SocketAddr,
         initial: impl FnOnce() -> State,
     ) -> Arc<Endpoint> {
+        let alert = self.alert(pool);
         let mut pools = self.pools.lock();
         if !pools.contains_key(pool) {
             pools.insert(pool.to_owned(), Known::default());
@@ -67,7 +76,7 @@ impl Registry {
         let create = || {
             let metrics = self.metrics.endpoint(pool, &address.to_string());
             let load = known.load.clone();
-            let endpoint = Endpoint::new(pool, load, address, initial(), metrics);
+            let endpoint = Endpoint::new(pool, load, address, initial(), metrics, alert);
             Arc::new(endpoint.in_turns(self.turns(pool)))
         };
         known
@@ -105,23 +114,35 @@ impl Registry {
         new
     }
 
-    pub(super) fn metrics(&self) -> &Metrics {
-        &self.metrics
-    }
-
     /// Lets those who wait look again: time alone may have made an endpoint ready.
     pub fn look_again(&self) {
         let turns: Vec<_> = self.turns.lock().values().cloned().collect();
         turns.iter().for_each(|turns| turns.changed());
     }
 
+    /// What the pool's endpoints tell that there is something to look at.
+    pub fn alert(&self, pool: &str) -> Arc<Notify> {
+        let mut alerts = self.alerts.lock();
+        if let Some(alert) = alerts.get(pool) {
+            return alert.clone();
+        }
+        let alert = Arc::new(Notify::new());
+        alerts.insert(pool.to_owned(), alert.clone());
+        alert
+    }
+
     /// Forgets the endpoints and names nobody holds any more, and their metric series. Call it
     /// after a reload and after a change of membership; what requests still hold goes next time.
     pub fn sweep(&self) {
-        self.pools.lock().retain(|_, known| {
+        self.pools.lock().retain(|pool, known| {
             known.endpoints.retain(|_, endpoint| self.keep(endpoint));
+            if known.endpoints.is_empty() {
+                self.metrics.forget_pool(pool);
+            }
             !known.endpoints.is_empty()
         });
+        let mut alerts = self.alerts.lock();
+        alerts.retain(|_, alert| Arc::strong_count(alert) > 1);
         let mut names = self.names.lock();
         names.retain(|_, name| Arc::strong_count(name) > 1);
         let mut budgets = self.budgets.lock();
@@ -140,10 +161,11 @@ impl Registry {
     fn keep(&self, endpoint: &Arc<Endpoint>) -> bool {
         let held = Arc::strong_count(endpoint) > 1;
         if !held {
-            let states = State::ALL.map(State::word);
+            let words = State::ALL.map(State::word);
+            let words = [&words[..], &Phase::WORDS].concat();
             let (pool, name) = (endpoint.pool(), endpoint.name());
             self.metrics
-                .forget_endpoint(pool, name, &states, &endpoint.outcomes());
+                .forget_endpoint(pool, name, &words, &endpoint.outcomes());
         }
         held
     }

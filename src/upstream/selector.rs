@@ -20,6 +20,7 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use super::endpoint::Endpoint;
 use super::member::EndpointTable;
 use super::pick_context::PickContext;
+use super::warmth::WARM;
 
 pub mod digest;
 pub mod draw;
@@ -75,9 +76,12 @@ pub struct Slot {
     pub max_in_flight: u32,
 }
 
-/// The places one iterator has yielded. The first 64 cost no allocation.
+/// The places one iterator has yielded, and how warm an endpoint must be for the pick under way.
+/// The first 64 places cost no allocation.
 #[derive(Default)]
 pub struct Tried {
+    /// Below 100. An endpoint is eligible when its percentage is above it.
+    chill: u8,
     low: u64,
     high: Vec<u64>,
 }
@@ -193,14 +197,26 @@ impl<A> BestFirst<A> {
     }
 }
 
+impl<A: Algorithm> BestFirst<A> {
+    fn pick(&self) -> Option<usize> {
+        let Selector {
+            slots, algorithm, ..
+        } = &*self.selector;
+        algorithm.pick(slots, &self.tried, &self.facts)
+    }
+}
+
 impl<A: Algorithm> BackendIter for BestFirst<A> {
     fn next(&mut self) -> Option<&Backend> {
-        let selector = &self.selector;
-        let place = selector
-            .algorithm
-            .pick(&selector.slots, &self.tried, &self.facts)?;
+        // Drawn for each pick: an endpoint at 10 percent may be chosen at one pick in ten, and then
+        // as its algorithm says; so each algorithm honours slow start and none knows of it.
+        self.tried.chill = fastrand::u8(0..WARM);
+        let warm = self.pick();
+        self.tried.chill = 0;
+        // A cold endpoint is better than none.
+        let place = warm.or_else(|| self.pick())?;
         self.tried.insert(place);
-        selector.backends.get(place)
+        self.selector.backends.get(place)
     }
 }
 
@@ -235,11 +251,14 @@ impl Slots {
         self.0.get(place)
     }
 
-    /// The slot at `place` if it may be picked now: ready, below its limit and not yet tried.
+    /// The slot at `place` if it may be picked now: ready, warm enough, below its limit and not yet
+    /// tried.
     #[inline]
     pub fn eligible(&self, place: usize, tried: &Tried) -> Option<&Slot> {
         let slot = self.0.get(place)?;
-        let is_open = slot.endpoint.is_ready() && slot.has_room();
+        let is_open = slot.endpoint.is_ready()
+            && slot.endpoint.warm_percent() > tried.chill
+            && slot.has_room();
         (is_open && !tried.contains(place)).then_some(slot)
     }
 
@@ -255,9 +274,21 @@ impl Slots {
 // === impl Slot ===
 
 impl Slot {
+    /// Attempts it gets at once now: as its share, its limit grows while it begins to serve.
+    #[inline]
+    fn limit(&self) -> u32 {
+        let percent = u32::from(self.endpoint.warm_percent());
+        match percent < u32::from(WARM) {
+            // Divided first: one without a limit must not overflow.
+            true => (self.max_in_flight / 100 * percent + self.max_in_flight % 100 * percent / 100)
+                .max(1),
+            false => self.max_in_flight,
+        }
+    }
+
     #[inline]
     fn has_room(&self) -> bool {
-        self.endpoint.in_flight() < self.max_in_flight
+        self.endpoint.in_flight() < self.limit()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::config::model::{Balance, Health, Initial, Probe, Target};
+use crate::config::model::{Balance, Health, Initial, Outlier, Probe, Target};
 use crate::telemetry::metrics::Metrics;
 
 /// A pool of `endpoints`, without health, balanced by `round_robin`.
@@ -16,6 +16,10 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         queue: Default::default(),
         retry_budget: Default::default(),
         health: None,
+        outlier: None,
+        panic_threshold: 0,
+        slow_start: Duration::ZERO,
+        fallback: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),
         write_timeout: Duration::from_secs(3),
@@ -54,6 +58,21 @@ pub(crate) fn health(initial: Initial) -> Health {
         rise: 2,
         fall: 3,
         initial,
+    }
+}
+
+/// As the defaults are.
+pub(crate) fn outlier() -> Outlier {
+    Outlier {
+        consecutive_failures: Some(5),
+        success_rate: true,
+        slow_factor: None,
+        interval: Duration::from_secs(10),
+        min_endpoints: 5,
+        min_requests: 100,
+        base_time: Duration::from_secs(30),
+        max_time: Duration::from_secs(300),
+        max_percent: 33,
     }
 }
 

@@ -86,6 +86,18 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::least_conn_spreads_held_requests_evenly_or_by_weight",
     ),
     (
+        "pools.fallback.body",
+        "outliers::a_pools_fallback_is_served_when_no_endpoint_can",
+    ),
+    (
+        "pools.fallback.content_type",
+        "outliers::a_pools_fallback_is_served_when_no_endpoint_can",
+    ),
+    (
+        "pools.fallback.status",
+        "outliers::a_pools_fallback_is_served_when_no_endpoint_can",
+    ),
+    (
         "pools.health.fall",
         "health::exactly_rise_passes_and_fall_failures_in_a_row_change_the_state",
     ),
@@ -154,6 +166,50 @@ const PROOFS: &[(&str, &str)] = &[
         "queues::a_pool_never_has_more_than_its_max_in_flight",
     ),
     (
+        "pools.outlier",
+        "outliers::without_outliers_nothing_is_ejected",
+    ),
+    (
+        "pools.outlier.base_time",
+        "outliers::one_request_tries_an_ejected_endpoint_and_brings_it_back",
+    ),
+    (
+        "pools.outlier.consecutive_failures",
+        "outliers::failures_in_a_row_are_counted_as_configured",
+    ),
+    (
+        "pools.outlier.interval",
+        "outliers::a_success_rate_far_below_the_others_ejects",
+    ),
+    (
+        "pools.outlier.max_percent",
+        "outliers::so_many_are_ejected_as_the_cap_allows_and_never_the_last",
+    ),
+    (
+        "pools.outlier.max_time",
+        "outliers::no_ejection_is_longer_than_the_longest",
+    ),
+    (
+        "pools.outlier.min_endpoints",
+        "outliers::a_success_rate_far_below_the_others_ejects",
+    ),
+    (
+        "pools.outlier.min_requests",
+        "outliers::a_success_rate_far_below_the_others_ejects",
+    ),
+    (
+        "pools.outlier.slow_factor",
+        "outliers::an_endpoint_much_slower_than_the_others_is_ejected_when_asked_for",
+    ),
+    (
+        "pools.outlier.success_rate",
+        "outliers::a_success_rate_far_below_the_others_ejects",
+    ),
+    (
+        "pools.panic_threshold",
+        "outliers::with_too_few_endpoints_left_all_get_requests",
+    ),
+    (
         "pools.queue.length",
         "queues::a_request_that_finds_the_queue_at_its_length_gets_503_at_once",
     ),
@@ -172,6 +228,10 @@ const PROOFS: &[(&str, &str)] = &[
     (
         "pools.retry_budget.percent",
         "retries::a_full_outage_is_amplified_by_no_more_than_the_budget",
+    ),
+    (
+        "pools.slow_start",
+        "outliers::an_endpoint_that_is_back_comes_to_its_share_little_by_little",
     ),
     (
         "pools.tls",

@@ -28,7 +28,7 @@ async fn probing(health: &str, origins: &[&Origin]) -> Weir {
         .map(|name| format!("${name}"))
         .collect();
     let yaml = format!(
-        "pools: {{ web: {{ endpoints: [{}], health: {{ {health} }} }} }}\nroutes: [{{ pool: web }}]",
+        "pools: {{ web: {{ endpoints: [{}], health: {{ {health} }}, slow_start: 0s }} }}\nroutes: [{{ pool: web }}]",
         endpoints.join(", ")
     );
     let setup = names
@@ -410,6 +410,7 @@ async fn an_endpoint_added_by_a_reload_serves_after_its_first_pass() {
         pools:
           web:
             endpoints: [$a, $new]
+            slow_start: 0s
             health: { http: /probe, interval: 100ms, timeout: 1m, initial: healthy }
         routes: [{ pool: web }]
     "

@@ -17,6 +17,7 @@ mod heads;
 mod health;
 mod lifecycle;
 mod limits;
+mod outliers;
 mod queues;
 mod records;
 mod retries;

@@ -239,7 +239,8 @@ async fn no_request_is_lost_while_backends_are_killed_and_restarted() {
     let origins = Origin::several(3);
     let weir = weir(
         "
-        pools: { web: { balance: round_robin, endpoints: [$a, $b, $c] } }
+        pools:
+          web: { balance: round_robin, endpoints: [$a, $b, $c], outlier: { base_time: 100ms } }
         routes: [{ pool: web }]
     ",
     )

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::outlier::Outlier;
 use super::shapes::{Duration, Factor, List, OneOrMany, StatusRange, TextOr, Toggle, WordOr};
 
 /// A named group of endpoints.
@@ -25,6 +26,16 @@ pub(crate) struct Pool {
     pub(crate) retry_budget: Option<RetryBudget>,
     /// Active probes: exactly one of `http` and `tcp`. Default: none, every endpoint counts as healthy.
     pub(crate) health: Option<Health>,
+    /// When an endpoint that fails requests is left out for a while: `off`, or a map. Default: on, as its keys say.
+    pub(crate) outlier: Option<Toggle<Outlier>>,
+    /// Percent of the endpoints: with fewer ready, all get requests, whatever probes and failures say, 0 to 100;
+    /// 0: never. Default: 50.
+    #[schemars(range(min = 0, max = 100))]
+    pub(crate) panic_threshold: Option<i64>,
+    /// What clients get when no endpoint is ready or can be reached. Default: weir's own 502, 503 or 504.
+    pub(crate) fallback: Option<Fallback>,
+    /// Time over which an endpoint that is new or back comes to its full share, 0s to 1h; 0s: at once. Default: 30s.
+    pub(crate) slow_start: Option<Duration>,
     /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
     pub(crate) connect_timeout: Option<Duration>,
     /// Wait for the first byte of a response and between two reads of it, 1ms to 24h. Default: 60s.
@@ -161,6 +172,22 @@ pub(crate) struct Queue {
     pub(crate) length: Option<i64>,
     /// How long a request may wait, 1ms to 5m. Default: 1s.
     pub(crate) timeout: Option<Duration>,
+}
+
+/// A fixed response for when no endpoint can serve.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { status: 503, body: \"back soon\" }"
+)]
+pub(crate) struct Fallback {
+    /// 200 to 599. Default: 503.
+    #[schemars(range(min = 200, max = 599))]
+    pub(crate) status: Option<i64>,
+    /// At most 1MiB; none with status 204, 205 and 304. Default: empty.
+    pub(crate) body: Option<String>,
+    /// Default: `text/plain; charset=utf-8`.
+    pub(crate) content_type: Option<String>,
 }
 
 /// Active probes: exactly one of `http` and `tcp`.

@@ -9,7 +9,7 @@ use super::super::problem::quoted;
 use super::super::raw::pool as raw;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
-use super::{balance, endpoint, health, queue, retry, tls};
+use super::{balance, endpoint, health, outlier, queue, respond, retry, tls};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -34,6 +34,11 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         .and_then(|raw| health::health(raw, &at.key("health"), report));
     let retry_budget = retry::budget(raw.retry_budget.as_ref(), &at.key("retry_budget"), report);
     let queue = queue::queue(raw, &endpoints, at, report);
+    let outlier = outlier::outlier(raw.outlier.as_ref(), &at.key("outlier"), report);
+    let fallback = raw
+        .fallback
+        .as_ref()
+        .map(|raw| respond::fallback(raw, &at.key("fallback"), report));
     let tls = tls::tls(raw.tls.as_ref(), &endpoints, &at.key("tls"), report);
     let balance = balance::balance(raw.balance.as_ref(), &at.key("balance"), report);
     let mut keys = Keys::of(at, report);
@@ -47,6 +52,18 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         queue,
         retry_budget,
         health,
+        outlier,
+        panic_threshold: keys
+            .number("panic_threshold", raw.panic_threshold, 0..=100)
+            .unwrap_or(50),
+        slow_start: keys
+            .duration(
+                "slow_start",
+                raw.slow_start.as_ref(),
+                Duration::ZERO..=hours(1),
+            )
+            .unwrap_or(seconds(30)),
+        fallback,
         connect_timeout: keys
             .duration(
                 "connect_timeout",

@@ -1,16 +1,27 @@
-//! Answering with a fixed response.
+//! Answering with a fixed response: a route's own, or a pool's when no endpoint can serve.
 
 use http::{HeaderValue, StatusCode};
 
 use super::super::model::Respond;
 use super::super::path::At;
-use super::super::raw::route as raw;
+use super::super::raw::{pool, route as raw};
 use super::super::report::Report;
 use super::headers;
 use super::keys::Keys;
 
 const BODY_BYTES_MAX: usize = 1 << 20;
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+/// A pool's fallback, which is a 503 unless it says otherwise.
+pub(super) fn fallback(raw: &pool::Fallback, at: &At<'_>, report: &mut Report<'_>) -> Respond {
+    let unavailable = i64::from(StatusCode::SERVICE_UNAVAILABLE.as_u16());
+    let raw = raw::Respond {
+        status: raw.status.or(Some(unavailable)),
+        body: raw.body.clone(),
+        content_type: raw.content_type.clone(),
+    };
+    respond(&raw, at, report)
+}
 
 pub(super) fn respond(raw: &raw::Respond, at: &At<'_>, report: &mut Report<'_>) -> Respond {
     let status: Option<u16> = Keys::of(at, report).number("status", raw.status, 200..=599);

@@ -13,6 +13,7 @@ use crate::upstream::endpoint::{Lease, State};
 use crate::upstream::member::{Member, member_of};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::registry::Registry;
+use crate::upstream::warmth::Warmth;
 
 /// Endpoints 10.0.x.y:80 with the given weights, known by place.
 pub(super) struct Bench {
@@ -107,6 +108,7 @@ impl Bench {
             answer,
             took: wait.unwrap_or_default(),
             is_measured: true,
+            is_stale: false,
             in_flight: 1,
             now,
         });
@@ -214,6 +216,18 @@ fn shares_follow_the_weights<A: Algorithm>() {
     }
 }
 
+fn a_cold_endpoint_gets_its_part<A: Algorithm>() {
+    let bench = Bench::new(&[1, 1, 1, 1]);
+    bench.endpoints()[2].set_warmth(Warmth::Cold, 20);
+    let selector = bench.selector::<A>(42);
+    let counts = bench.counts(&bench.picks(&selector, 10_000));
+    // A fifth of a quarter, five standard deviations (22) either way.
+    assert!((390..=610).contains(&counts[2]), "{counts:?}");
+    // It is still better than none.
+    [0, 1, 3].into_iter().for_each(|place| bench.fail(place));
+    assert_eq!(bench.picks(&selector, 50), [2; 50]);
+}
+
 fn the_same_seed_gives_the_same_picks<A: Algorithm>() {
     let bench = Bench::new(&[3, 1, 2, 1]);
     let picks = |seed| bench.picks(&bench.selector::<A>(seed), 50);
@@ -258,6 +272,7 @@ macro_rules! contract {
                 each_ready_endpoint_is_offered_once,
                 readiness_is_read_at_each_step,
                 shares_follow_the_weights,
+                a_cold_endpoint_gets_its_part,
                 the_same_seed_gives_the_same_picks,
                 a_removed_endpoint_is_never_chosen,
                 in_flight_returns_to_zero

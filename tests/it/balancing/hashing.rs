@@ -111,7 +111,7 @@ async fn keys_of_a_failed_endpoint_go_elsewhere_and_come_back() {
     let origins = Origin::several(3);
     let weir = weir_with(
         "balance: { hash: { key: path } }, endpoints: [$a, $b, $c],
-         health: { http: /healthz, interval: 100ms, rise: 1, fall: 1 }",
+         health: { http: /healthz, interval: 100ms, rise: 1, fall: 1 }, slow_start: 0s",
         &origins,
     )
     .await;

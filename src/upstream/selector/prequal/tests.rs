@@ -97,6 +97,7 @@ fn end(running: &mut Vec<Running>, servers: &[Server], now: Instant, outcome: &m
             answer: Answer::Response(status, &headers),
             took: one.ends - one.began,
             is_measured: true,
+            is_stale: false,
             in_flight: one.lease.in_flight(),
             now: one.ends,
         });
