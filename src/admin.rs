@@ -89,12 +89,17 @@ fn pool_status(pool: &Pool) -> PoolStatus {
             share: None,
         })
         .collect();
-    PoolStatus::new(
+    let queued = pool.limits().map_or(0, |limits| limits.waiting());
+    let status = PoolStatus::new(
         pool.name().to_owned(),
         pool.config().balance.name().to_owned(),
         pool.is_ready(),
         endpoints,
-    )
+    );
+    PoolStatus {
+        queued: queued as u64,
+        ..status
+    }
 }
 
 fn text(status: StatusCode, body: String) -> Response<Vec<u8>> {

@@ -264,11 +264,7 @@ impl Attempts {
     }
 
     fn ended(&mut self, outcome: Outcome, answer: Answer<'_>) {
-        let in_flight = self
-            .running
-            .as_ref()
-            .map_or(0, |pick| pick.lease.in_flight());
-        let Some(attempt) = self.made.last_mut() else {
+        let (Some(pick), Some(attempt)) = (&self.running, self.made.last_mut()) else {
             return;
         };
         attempt.outcome = outcome;
@@ -279,11 +275,11 @@ impl Attempts {
         let asked = self
             .body_at
             .map_or(attempt.began, |at| at.max(attempt.began));
-        attempt.endpoint.observe(&Observation {
+        pick.lease.observe(&Observation {
             answer,
             took: now.saturating_duration_since(asked),
             is_measured: !self.unmeasured && !met_stale,
-            in_flight,
+            in_flight: pick.lease.in_flight(),
             now,
         });
     }

@@ -134,6 +134,7 @@ impl Metrics {
             ready: families.ready.with_label_values(&labels),
             transitions: families.transitions.clone(),
             failures: families.failures.clone(),
+            limit: families.limit.clone(),
             probes: families.probes.clone(),
         }
     }
@@ -144,6 +145,7 @@ impl Metrics {
         let _ = families.picks.remove_label_values(&[pool, endpoint]);
         let _ = families.in_flight.remove_label_values(&[pool, endpoint]);
         let _ = families.ready.remove_label_values(&[pool, endpoint]);
+        let _ = families.limit.remove_label_values(&[pool, endpoint]);
         for state in states {
             let labels = [pool, endpoint, state];
             let _ = families.transitions.remove_label_values(&labels);
@@ -234,6 +236,7 @@ struct Endpoints {
     ready: IntGaugeVec,
     transitions: IntCounterVec,
     failures: IntCounterVec,
+    limit: IntGaugeVec,
     probes: IntCounterVec,
 }
 
@@ -264,6 +267,11 @@ impl Endpoints {
                 "weir_endpoint_failures_total",
                 "Attempts that failed, by outcome.",
                 &["pool", "endpoint", "outcome"],
+            ),
+            limit: declare.gauges(
+                "weir_endpoint_adaptive_limit",
+                "Attempts an endpoint may have at once, by its response times.",
+                &["pool", "endpoint"],
             ),
             probes: declare.counters(
                 "weir_probes_total",
@@ -324,6 +332,7 @@ pub struct EndpointMetrics {
     pub ready: IntGauge,
     transitions: IntCounterVec,
     failures: IntCounterVec,
+    limit: IntGaugeVec,
     probes: IntCounterVec,
 }
 
@@ -338,6 +347,11 @@ impl EndpointMetrics {
         self.failures
             .with_label_values(&[pool, endpoint, outcome])
             .inc();
+    }
+
+    pub fn limited(&self, pool: &str, endpoint: &str, limit: u32) {
+        let gauge = self.limit.with_label_values(&[pool, endpoint]);
+        gauge.set(i64::from(limit));
     }
 
     pub fn probed(&self, pool: &str, endpoint: &str, pass: bool) {
@@ -425,6 +439,7 @@ mod tests {
         let endpoint = metrics.endpoint("web", "10.0.0.1:80");
         endpoint.went("web", "10.0.0.1:80", "healthy");
         endpoint.failed("web", "10.0.0.1:80", "reset");
+        endpoint.limited("web", "10.0.0.1:80", 20);
         endpoint.probed("web", "10.0.0.1:80", true);
         metrics.forget_endpoint("web", "10.0.0.1:80", &["healthy"], &["reset"]);
         assert!(!metrics.text().contains("10.0.0.1"));

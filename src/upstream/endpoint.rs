@@ -17,12 +17,14 @@ use std::time::{Instant, SystemTime};
 use log::{info, warn};
 use parking_lot::Mutex;
 
+use super::adaptive_limit::{self, AdaptiveLimit};
 use super::latency::Latency;
 use super::load_report;
 use super::observation::{Answer, Observation};
 use super::penalty::penalty;
 use super::signals::Signals;
 use super::turns::{Turn, Turns};
+use crate::config::model;
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.
@@ -87,6 +89,7 @@ pub struct Endpoint {
     metrics: EndpointMetrics,
     /// Outcomes that were counted, so that their series can be forgotten.
     outcomes: Mutex<Vec<&'static str>>,
+    adaptive: Mutex<AdaptiveLimit>,
     /// Told when a place becomes free, or the endpoint ready; `None` in tests only.
     turns: Option<Arc<Turns>>,
 }
@@ -95,6 +98,8 @@ pub struct Endpoint {
 struct Load {
     in_flight: AtomicU32,
     state: AtomicU8,
+    /// What `adaptive` says; counts only in pools that ask for it.
+    limit: AtomicU32,
 }
 
 /// Attempts running on all endpoints of a pool, counted by their leases.
@@ -122,6 +127,7 @@ impl Endpoint {
             load: Load {
                 in_flight: AtomicU32::new(0),
                 state: AtomicU8::new(state as u8),
+                limit: AtomicU32::new(adaptive_limit::INITIAL),
             },
             latency: Latency::new(Instant::now()),
             signals: OnceLock::new(),
@@ -131,6 +137,7 @@ impl Endpoint {
             name: address.to_string(),
             metrics,
             outcomes: Mutex::default(),
+            adaptive: Mutex::default(),
             turns: None,
         }
     }
@@ -256,6 +263,34 @@ impl Endpoint {
             .get_or_init(|| Box::new(Signals::new(Instant::now())));
     }
 
+    /// How many attempts it can work on, by its response times.
+    #[inline]
+    pub fn adaptive_limit(&self) -> u32 {
+        self.load.limit.load(Relaxed)
+    }
+
+    /// Adapts that to one attempt. Refusals and errors of its own say nothing of how busy it is; a
+    /// timeout does.
+    fn adapt(&self, bounds: model::AdaptiveLimit, observation: &Observation<'_>) {
+        let tells = match observation.answer {
+            Answer::Response(status, _) => !status.is_server_error(),
+            Answer::Failed(outcome) => outcome == "timeout",
+        };
+        let (took, in_flight) = (observation.took, observation.in_flight);
+        let step = || {
+            let mut adaptive = self.adaptive.lock();
+            adaptive.observe(bounds, took, in_flight, observation.now)
+        };
+        let tells = tells && observation.is_measured;
+        if let Some(limit) = tells.then(step).flatten() {
+            let before = self.load.limit.swap(limit, SeqCst);
+            self.metrics.limited(&self.pool, &self.name, limit);
+            if limit > before {
+                self.changed();
+            }
+        }
+    }
+
     /// Counts a failed attempt. `outcome` comes from an enum's words, so it is one of few.
     pub(super) fn failed(&self, outcome: &'static str) {
         self.metrics.failed(&self.pool, &self.name, outcome);
@@ -298,6 +333,14 @@ impl Lease {
     /// Attempts on the endpoint just after this one was granted, itself included.
     pub fn in_flight(&self) -> u32 {
         self.in_flight
+    }
+
+    /// Lets the endpoint learn from this attempt.
+    pub fn observe(&self, observation: &Observation<'_>) {
+        self.endpoint.observe(observation);
+        if let Some(bounds) = self.turn.as_ref().and_then(Turn::adaptive_limit) {
+            self.endpoint.adapt(bounds, observation);
+        }
     }
 
     /// Gives the turn back with the lease.

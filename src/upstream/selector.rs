@@ -20,6 +20,7 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use super::endpoint::Endpoint;
 use super::member::EndpointTable;
 use super::pick_context::PickContext;
+use crate::config::model::AdaptiveLimit;
 
 pub mod digest;
 pub mod draw;
@@ -73,6 +74,8 @@ pub struct Slot {
     pub weight: u32,
     /// Attempts the endpoint gets at once.
     pub max_in_flight: u32,
+    /// Bounds of the endpoint's adaptive limit; `None`: it does not count.
+    pub adaptive_limit: Option<AdaptiveLimit>,
 }
 
 /// The places one iterator has yielded. The first 64 cost no allocation.
@@ -125,6 +128,7 @@ impl<A: Algorithm> Selector<A> {
                     endpoint: member.endpoint.clone(),
                     weight: member.weight,
                     max_in_flight: member.max_in_flight.unwrap_or(u32::MAX),
+                    adaptive_limit: member.adaptive_limit,
                 });
                 slot_backends.push(backend.clone());
             }
@@ -257,7 +261,10 @@ impl Slots {
 impl Slot {
     #[inline]
     fn has_room(&self) -> bool {
-        self.endpoint.in_flight() < self.max_in_flight
+        let adaptive = self.adaptive_limit.map_or(u32::MAX, |bounds| {
+            self.endpoint.adaptive_limit().clamp(bounds.min, bounds.max)
+        });
+        self.endpoint.in_flight() < self.max_in_flight.min(adaptive)
     }
 }
 

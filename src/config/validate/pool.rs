@@ -32,6 +32,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         .health
         .as_ref()
         .and_then(|raw| health::health(raw, &at.key("health"), report));
+    let adaptive_limit = queue::adaptive_limit(raw, at, report);
     let queue = queue::queue(raw, &endpoints, at, report);
     let tls = tls::tls(raw.tls.as_ref(), &endpoints, &at.key("tls"), report);
     let balance = balance::balance(raw.balance.as_ref(), &at.key("balance"), report);
@@ -43,6 +44,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         balance,
         endpoints,
         max_in_flight,
+        adaptive_limit,
         queue,
         health,
         connect_timeout: keys
