@@ -26,6 +26,7 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         balance,
         endpoints: (1..=size).map(endpoint).collect(),
         max_in_flight: None,
+        adaptive_limit: None,
         queue: Default::default(),
         retry_budget: Default::default(),
         health: None,

@@ -83,12 +83,17 @@ fn pool_status(pool: &Pool) -> PoolStatus {
         .iter()
         .map(|member| endpoint_status(member))
         .collect();
-    PoolStatus::new(
+    let queued = pool.limits().map_or(0, |limits| limits.waiting());
+    let status = PoolStatus::new(
         pool.name().to_owned(),
         pool.config().balance.name().to_owned(),
         pool.is_ready(),
         endpoints,
-    )
+    );
+    PoolStatus {
+        queued: queued as u64,
+        ..status
+    }
 }
 
 fn endpoint_status(member: &Member) -> EndpointStatus {

@@ -22,10 +22,13 @@ use tokio::sync::{Notify, watch};
 use crate::config::model;
 use crate::telemetry::metrics::Metrics;
 
+pub mod adaptive_limit;
 pub mod circuit;
+pub mod codel;
 pub mod discovery;
 pub mod drain_rate;
 pub mod endpoint;
+pub mod fair;
 pub mod kept;
 pub mod latency;
 pub mod load_report;
@@ -195,6 +198,7 @@ fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) ->
             weight: spec.weight,
             backup: spec.backup,
             max_in_flight: spec.max_in_flight,
+            adaptive_limit: config.adaptive_limit,
             host: spec.host.clone(),
         })
     };

@@ -30,6 +30,8 @@ pub struct PoolStatus {
     pub balance: String,
     /// Whether a request for this pool would find an endpoint.
     pub ready: bool,
+    /// Requests that wait for their turn now.
+    pub queued: u64,
     pub endpoints: Vec<EndpointStatus>,
 }
 
@@ -58,7 +60,7 @@ pub struct Ejection {
 }
 
 impl PoolStatus {
-    /// Works out the endpoints' shares, whatever they were before.
+    /// Works out the endpoints' shares, whatever they were before. Nobody waits.
     pub fn new(
         name: String,
         balance: String,
@@ -73,6 +75,7 @@ impl PoolStatus {
             name,
             balance,
             ready,
+            queued: 0,
             endpoints,
         }
     }
@@ -150,7 +153,11 @@ pub fn table(status: &Status) -> String {
     for pool in &status.pools {
         let PoolStatus { name, balance, .. } = pool;
         // Writing into a string cannot fail; so below.
-        let _ = writeln!(out, "\n{name}  {balance}  {}", readiness(pool.ready));
+        let _ = write!(out, "\n{name}  {balance}  {}", readiness(pool.ready));
+        if pool.queued > 0 {
+            let _ = write!(out, "  queued {}", pool.queued);
+        }
+        out.push('\n');
         if pool.endpoints.is_empty() {
             out.push_str("  no endpoints\n");
             continue;
@@ -280,10 +287,11 @@ mod tests {
             ..endpoint("10.0.0.3:9001", "ejected", 0)
         };
         let idle = endpoint("10.0.1.1:80", "unhealthy", 0);
-        status(vec![
-            pool("api", true, vec![heavy, light, ejected, backup]),
-            pool("files", false, vec![idle]),
-        ])
+        let api = PoolStatus {
+            queued: 7,
+            ..pool("api", true, vec![heavy, light, ejected, backup])
+        };
+        status(vec![api, pool("files", false, vec![idle])])
     }
 
     #[test]
@@ -291,7 +299,7 @@ mod tests {
         insta::assert_snapshot!(table(&busy()), @r"
         weir 0.1.0  ready  up 2h 5m  generation 3  connections 64  requests in flight 12
 
-        api  least_conn  ready
+        api  least_conn  ready  queued 7
           endpoint            weight  backup  state                                in flight    picks  share
           10.0.0.1:9001           10  -       healthy                                      9  2000000  66.7%
           10.0.0.2:9001            1  -       unhealthy                                    0  1000000  33.3%

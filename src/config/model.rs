@@ -111,6 +111,8 @@ pub struct Route {
     pub retry: Retry,
     /// Whether its responses tell selectors how fast an endpoint is.
     pub measure: bool,
+    /// Where its requests stand in a pool's queue.
+    pub priority: Priority,
     /// Largest request body; `None`: no bound.
     pub body_limit: Option<u64>,
     pub request_headers: HeaderEdits,
@@ -230,6 +232,8 @@ pub struct Pool {
     pub endpoints: Vec<Endpoint>,
     /// Attempts on all endpoints together, 1..=1000000; `None`: no bound.
     pub max_in_flight: Option<u32>,
+    /// Bounds each endpoint's attempts by how fast it responds; `None`: off.
+    pub adaptive_limit: Option<AdaptiveLimit>,
     /// Where requests wait while the pool is at its limit.
     pub queue: Queue,
     pub retry_budget: RetryBudget,
@@ -280,6 +284,51 @@ pub struct Queue {
     pub length: usize,
     /// How long one may wait.
     pub timeout: Duration,
+    /// `None`: nobody is dropped before that.
+    pub codel: Option<Codel>,
+    /// The request header that names the tenant: tenants get equal parts of the places. `None`: all
+    /// requests are one tenant's.
+    pub tenant: Option<HeaderName>,
+}
+
+/// What an endpoint's adaptive limit may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdaptiveLimit {
+    /// 1..=`max`.
+    pub min: u32,
+    /// At most 1000000.
+    pub max: u32,
+}
+
+impl Default for AdaptiveLimit {
+    fn default() -> Self {
+        AdaptiveLimit { min: 20, max: 200 }
+    }
+}
+
+/// Drops from a queue in which everybody waits at least `target` for a whole `interval`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Codel {
+    pub target: Duration,
+    pub interval: Duration,
+}
+
+/// Which requests go first in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+}
+
+impl Default for Codel {
+    /// RFC 8289 §4.3.
+    fn default() -> Self {
+        Codel {
+            target: Duration::from_millis(5),
+            interval: Duration::from_millis(100),
+        }
+    }
 }
 
 impl Default for Queue {
@@ -287,6 +336,8 @@ impl Default for Queue {
         Queue {
             length: 1024,
             timeout: Duration::from_secs(1),
+            codel: None,
+            tenant: None,
         }
     }
 }
@@ -366,7 +417,10 @@ impl Pool {
     /// Whether a request may have to wait for its turn.
     pub fn is_limited(&self) -> bool {
         let mut endpoints = self.endpoints.iter();
-        self.max_in_flight.is_some() || endpoints.any(|endpoint| endpoint.max_in_flight.is_some())
+        let has_adaptive = self.adaptive_limit.is_some();
+        self.max_in_flight.is_some()
+            || has_adaptive
+            || endpoints.any(|endpoint| endpoint.max_in_flight.is_some())
     }
 }
 

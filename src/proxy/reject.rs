@@ -29,6 +29,8 @@ pub enum Rejection {
     QueueFull(Option<u32>),
     /// Its turn did not come in time; likewise.
     QueueTimeout(Option<u32>),
+    /// All wait too long there, and this one was dropped for the others' sake; likewise.
+    QueueDropped(Option<u32>),
     ConnectFailed,
     ConnectTimeout,
     /// The endpoint closed or reset before it had answered.
@@ -49,7 +51,7 @@ const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl Rejection {
     /// One of each kind.
-    pub const ALL: [Rejection; 21] = [
+    pub const ALL: [Rejection; 22] = [
         Rejection::BadRequest("malformed request"),
         Rejection::MethodNotAllowed,
         Rejection::Forbidden,
@@ -64,6 +66,7 @@ impl Rejection {
         Rejection::NoEndpoint,
         Rejection::QueueFull(None),
         Rejection::QueueTimeout(None),
+        Rejection::QueueDropped(None),
         Rejection::ConnectFailed,
         Rejection::ConnectTimeout,
         Rejection::UpstreamClosed,
@@ -90,6 +93,7 @@ impl Rejection {
             Rejection::NoEndpoint => "no_endpoint",
             Rejection::QueueFull(_) => "queue_full",
             Rejection::QueueTimeout(_) => "queue_timeout",
+            Rejection::QueueDropped(_) => "queue_dropped",
             Rejection::ConnectFailed => "connect_failed",
             Rejection::ConnectTimeout => "connect_timeout",
             Rejection::UpstreamClosed => "upstream_closed",
@@ -114,7 +118,8 @@ impl Rejection {
             | Rejection::TooManyConnectionsPerAddress
             | Rejection::NoEndpoint
             | Rejection::QueueFull(_)
-            | Rejection::QueueTimeout(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Rejection::QueueTimeout(_)
+            | Rejection::QueueDropped(_) => StatusCode::SERVICE_UNAVAILABLE,
             Rejection::ConnectFailed | Rejection::UpstreamClosed | Rejection::UpstreamMalformed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -142,6 +147,7 @@ impl Rejection {
             Rejection::NoEndpoint => "no endpoint is ready to serve this request",
             Rejection::QueueFull(_) => "too many requests wait already",
             Rejection::QueueTimeout(_) => "the request's turn did not come in time",
+            Rejection::QueueDropped(_) => "all requests wait too long already",
             Rejection::ConnectFailed => "the endpoint could not be reached",
             Rejection::ConnectTimeout => "the endpoint could not be reached in time",
             Rejection::UpstreamClosed => "the endpoint closed the connection before it answered",
@@ -167,7 +173,10 @@ impl Rejection {
 
     /// Seconds for `Retry-After`; only a 503 has one.
     pub fn retry_after(self) -> Option<u32> {
-        if let Rejection::QueueFull(Some(seconds)) | Rejection::QueueTimeout(Some(seconds)) = self {
+        if let Rejection::QueueFull(Some(seconds))
+        | Rejection::QueueTimeout(Some(seconds))
+        | Rejection::QueueDropped(Some(seconds)) = self
+        {
             return Some(seconds);
         }
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER)

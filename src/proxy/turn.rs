@@ -15,9 +15,9 @@ use crate::proxy::exchange;
 use crate::proxy::failure::Ending;
 use crate::proxy::reject::Rejection;
 use crate::upstream::Pool;
+use crate::upstream::fair::Tenant;
 use crate::upstream::member::Member;
 use crate::upstream::pick_context::PickContext;
-use crate::upstream::queue::Priority;
 use crate::upstream::turns::{Entered, Entrant, Granted, Limits, Refusal, Waiter};
 
 /// Begins the next attempt, when it is the request's turn; `None`: no endpoint is left to try.
@@ -50,7 +50,11 @@ async fn wait_turn(
     let entered = limits.enter(Entrant {
         candidates: ctx.attempts.lend_candidates(pool, context),
         is_fresh,
-        priority: Priority::Normal,
+        priority: ctx
+            .route()
+            .map(|route| route.config.priority)
+            .unwrap_or_default(),
+        tenant: tenant(session, limits),
     });
     let reply = match entered {
         Entered::AtOnce(reply) => reply,
@@ -62,8 +66,8 @@ async fn wait_turn(
             *ctx.queued.get_or_insert_default() += waited;
             match outcome {
                 Ok(reply) => reply,
-                Err(Unheard::ClientGone) => return Err(gone(session, ctx)),
-                Err(Unheard::TimedOut) => {
+                Err(Unanswered::ClientGone) => return Err(gone(session, ctx)),
+                Err(Unanswered::TimedOut) => {
                     let retry_after = waiter.retry_after();
                     return Err(Ending::Rejected(Rejection::QueueTimeout(retry_after)));
                 }
@@ -76,11 +80,21 @@ async fn wait_turn(
         Err(Refusal::Full { retry_after }) => {
             Err(Ending::Rejected(Rejection::QueueFull(retry_after)))
         }
+        Err(Refusal::Dropped { retry_after }) => {
+            Err(Ending::Rejected(Rejection::QueueDropped(retry_after)))
+        }
     }
 }
 
-/// Why a wait ended before the turn came.
-enum Unheard {
+/// Whose request it is, where the pool tells tenants apart; those without a name are one tenant.
+fn tenant(session: &Session, limits: &Limits) -> Option<Tenant> {
+    let header = limits.tenant_header()?;
+    let name = session.req_header().headers.get(header);
+    Some(limits.tenant(name.map_or(&[][..], |name| name.as_bytes())))
+}
+
+/// What ended a wait without an answer.
+enum Unanswered {
     ClientGone,
     TimedOut,
 }
@@ -91,13 +105,13 @@ async fn wait(
     pool: &Pool,
     is_fresh: bool,
     context: &PickContext<'_>,
-) -> Result<Result<Granted, Refusal>, Unheard> {
+) -> Result<Result<Granted, Refusal>, Unanswered> {
     let timeout = waiter.timeout();
     tokio::select! {
         biased;
         reply = turn(waiter, pool, is_fresh, context) => Ok(reply),
-        () = client_gone(session) => Err(Unheard::ClientGone),
-        () = tokio::time::sleep(timeout) => Err(Unheard::TimedOut),
+        () = client_gone(session) => Err(Unanswered::ClientGone),
+        () = tokio::time::sleep(timeout) => Err(Unanswered::TimedOut),
     }
 }
 

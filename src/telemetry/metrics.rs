@@ -146,6 +146,7 @@ impl Metrics {
             transitions: families.transitions.clone(),
             circuit_transitions: families.circuit_transitions.clone(),
             failures: families.failures.clone(),
+            limit: families.limit.clone(),
             probes: families.probes.clone(),
         }
     }
@@ -165,6 +166,7 @@ impl Metrics {
         let _ = families.picks.remove_label_values(&[pool, endpoint]);
         let _ = families.in_flight.remove_label_values(&[pool, endpoint]);
         let _ = families.ready.remove_label_values(&[pool, endpoint]);
+        let _ = families.limit.remove_label_values(&[pool, endpoint]);
         for state in states {
             let labels = [pool, endpoint, state];
             let _ = families.transitions.remove_label_values(&labels);
@@ -261,6 +263,7 @@ struct Endpoints {
     transitions: IntCounterVec,
     circuit_transitions: IntCounterVec,
     failures: IntCounterVec,
+    limit: IntGaugeVec,
     probes: IntCounterVec,
 }
 
@@ -296,6 +299,11 @@ impl Endpoints {
                 "weir_endpoint_failures_total",
                 "Attempts that failed, by outcome.",
                 &["pool", "endpoint", "outcome"],
+            ),
+            limit: declare.gauges(
+                "weir_endpoint_adaptive_limit",
+                "Attempts an endpoint may have at once, by its response times.",
+                &["pool", "endpoint"],
             ),
             probes: declare.counters(
                 "weir_probes_total",
@@ -357,6 +365,7 @@ pub struct EndpointMetrics {
     transitions: IntCounterVec,
     circuit_transitions: IntCounterVec,
     failures: IntCounterVec,
+    limit: IntGaugeVec,
     probes: IntCounterVec,
 }
 
@@ -377,6 +386,11 @@ impl EndpointMetrics {
         self.failures
             .with_label_values(&[pool, endpoint, outcome])
             .inc();
+    }
+
+    pub fn limited(&self, pool: &str, endpoint: &str, limit: u32) {
+        let gauge = self.limit.with_label_values(&[pool, endpoint]);
+        gauge.set(i64::from(limit));
     }
 
     pub fn probed(&self, pool: &str, endpoint: &str, pass: bool) {
@@ -464,6 +478,7 @@ mod tests {
         let endpoint = metrics.endpoint("web", "10.0.0.1:80");
         endpoint.went("web", "10.0.0.1:80", "healthy");
         endpoint.failed("web", "10.0.0.1:80", "reset");
+        endpoint.limited("web", "10.0.0.1:80", 20);
         endpoint.probed("web", "10.0.0.1:80", true);
         metrics.forget_endpoint("web", "10.0.0.1:80", &["healthy"], &["reset"]);
         assert!(!metrics.text().contains("10.0.0.1"));

@@ -19,6 +19,7 @@ use log::{info, warn};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::adaptive_limit::{self, AdaptiveLimit};
 use super::circuit::{Circuit, Gate, Phase};
 use super::latency::Latency;
 use super::load_report;
@@ -28,6 +29,7 @@ use super::record::{Record, Trial};
 use super::signals::Signals;
 use super::turns::{Turn, Turns};
 use super::warmth::{WARM, Warmth};
+use crate::config::model;
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.
@@ -97,6 +99,7 @@ pub struct Endpoint {
     alert: Arc<Notify>,
     /// Outcomes that were counted, so that their series can be forgotten.
     outcomes: Mutex<Vec<&'static str>>,
+    adaptive: Mutex<AdaptiveLimit>,
     /// Told when a place becomes free, or the endpoint ready; `None` in tests only.
     turns: Option<Arc<Turns>>,
 }
@@ -110,6 +113,8 @@ struct Load {
     trusted: AtomicBool,
     /// Percent of the picks it would get.
     warmth: AtomicU8,
+    /// What `adaptive` says; counts only in pools that ask for it.
+    limit: AtomicU32,
 }
 
 /// Attempts running on all endpoints of a pool, counted by their leases.
@@ -144,6 +149,7 @@ impl Endpoint {
                 gate: AtomicU8::new(Gate::Open as u8),
                 trusted: AtomicBool::new(false),
                 warmth: AtomicU8::new(WARM),
+                limit: AtomicU32::new(adaptive_limit::INITIAL),
             },
             latency: Latency::new(Instant::now()),
             signals: OnceLock::new(),
@@ -157,6 +163,7 @@ impl Endpoint {
             warmth: Mutex::default(),
             alert,
             outcomes: Mutex::default(),
+            adaptive: Mutex::default(),
             turns: None,
         }
     }
@@ -372,6 +379,34 @@ impl Endpoint {
         self.alert.notify_one();
     }
 
+    /// How many attempts it can work on, by its response times.
+    #[inline]
+    pub fn adaptive_limit(&self) -> u32 {
+        self.load.limit.load(Relaxed)
+    }
+
+    /// Adapts that to one attempt. Refusals and errors of its own say nothing of how busy it is; a
+    /// timeout does.
+    fn adapt(&self, bounds: model::AdaptiveLimit, observation: &Observation<'_>) {
+        let tells = match observation.answer {
+            Answer::Response(status, _) => !status.is_server_error(),
+            Answer::Failed(outcome) => outcome == "timeout",
+        };
+        let (took, in_flight) = (observation.took, observation.in_flight);
+        let step = || {
+            let mut adaptive = self.adaptive.lock();
+            adaptive.observe(bounds, took, in_flight, observation.now)
+        };
+        let tells = tells && observation.is_measured && !observation.is_stale;
+        if let Some(limit) = tells.then(step).flatten() {
+            let before = self.load.limit.swap(limit, SeqCst);
+            self.metrics.limited(&self.pool, &self.name, limit);
+            if limit > before {
+                self.changed();
+            }
+        }
+    }
+
     /// Counts a failed attempt. `outcome` comes from an enum's words, so it is one of few.
     pub(super) fn failed(&self, outcome: &'static str) {
         self.metrics.failed(&self.pool, &self.name, outcome);
@@ -438,6 +473,9 @@ impl Lease {
     /// Learns from what the attempt came to.
     pub fn observe(&mut self, observation: &Observation<'_>) {
         self.endpoint.observe(observation);
+        if let Some(bounds) = self.turn.as_ref().and_then(Turn::adaptive_limit) {
+            self.endpoint.adapt(bounds, observation);
+        }
         if self.is_trial && !observation.is_stale {
             self.is_trial = false;
             self.endpoint

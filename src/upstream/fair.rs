@@ -9,6 +9,7 @@
 //! Pure; kept by [`queue`](super::queue). A tenant without running requests has no entry, so a share
 //! comes back to exactly 0.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub type Tenant = u64;
 pub type Demand = Arc<[f64]>;
 
 /// A dominant share: 0 for nothing, 1 for all of some resource.
-#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Share(f64);
 
 /// What is used, by tenant.
@@ -36,8 +37,14 @@ struct Used {
 
 impl Eq for Share {}
 
+impl PartialOrd for Share {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl Ord for Share {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+    fn cmp(&self, other: &Self) -> Ordering {
         self.0.total_cmp(&other.0)
     }
 }
@@ -69,6 +76,11 @@ impl Shares {
         for (used, demanded) in used.of_each.iter_mut().zip(demand) {
             *used += demanded;
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.used.is_empty()
     }
 
     pub fn ended(&mut self, tenant: Tenant, demand: &[f64]) {

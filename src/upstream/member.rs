@@ -13,6 +13,7 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_load_balancing::{Backend, Extensions};
 
 use super::endpoint::Endpoint;
+use crate::config::model::AdaptiveLimit;
 
 /// One address a pool should have, with what its configuration says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub struct Member {
     pub backup: bool,
     /// Attempts it gets at once; `None`: no bound.
     pub max_in_flight: Option<u32>,
+    /// Bounds of the limit that follows its response times; `None`: there is none.
+    pub adaptive_limit: Option<AdaptiveLimit>,
     /// The name it was resolved from: the SNI and the probe's `Host`.
     pub host: Option<Arc<str>>,
 }

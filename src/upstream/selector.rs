@@ -21,6 +21,7 @@ use super::endpoint::Endpoint;
 use super::member::EndpointTable;
 use super::pick_context::PickContext;
 use super::warmth::WARM;
+use crate::config::model::AdaptiveLimit;
 
 pub mod digest;
 pub mod draw;
@@ -74,6 +75,8 @@ pub struct Slot {
     pub weight: u32,
     /// Attempts the endpoint gets at once.
     pub max_in_flight: u32,
+    /// Bounds of the endpoint's adaptive limit; `None`: it does not count.
+    pub adaptive_limit: Option<AdaptiveLimit>,
 }
 
 /// The places one iterator has yielded, and how warm an endpoint must be for the pick under way.
@@ -129,6 +132,7 @@ impl<A: Algorithm> Selector<A> {
                     endpoint: member.endpoint.clone(),
                     weight: member.weight,
                     max_in_flight: member.max_in_flight.unwrap_or(u32::MAX),
+                    adaptive_limit: member.adaptive_limit,
                 });
                 slot_backends.push(backend.clone());
             }
@@ -288,7 +292,10 @@ impl Slot {
 
     #[inline]
     fn has_room(&self) -> bool {
-        self.endpoint.in_flight() < self.limit()
+        let adaptive = self.adaptive_limit.map_or(u32::MAX, |bounds| {
+            self.endpoint.adaptive_limit().clamp(bounds.min, bounds.max)
+        });
+        self.endpoint.in_flight() < self.limit().min(adaptive)
     }
 }
 

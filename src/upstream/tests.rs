@@ -13,6 +13,7 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         balance: Balance::RoundRobin,
         endpoints: endpoints.iter().map(|text| listed(text)).collect(),
         max_in_flight: None,
+        adaptive_limit: None,
         queue: Default::default(),
         retry_budget: Default::default(),
         health: None,

@@ -11,15 +11,18 @@
 //! first says so and then looks for a place: one of the two sees the other. A lock that is taken is
 //! not waited for: its holder looks again when it has let go.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst, fence};
 use std::time::{Duration, Instant};
 
+use http::HeaderName;
 use parking_lot::Mutex;
 use prometheus::IntGauge;
 use tokio::sync::oneshot;
 
 use super::drain_rate::DrainRate;
+use super::fair::{Demand, Tenant};
 use super::members::{Candidates, Outlook, Pick};
 use super::queue::{Place, Priority, Queue, Ticket, Waiting};
 use crate::config::model;
@@ -38,6 +41,8 @@ pub struct Turns {
     unsettled: AtomicBool,
     /// Limits ever made.
     generations: AtomicU64,
+    /// Makes numbers of tenants' names; nobody can choose names that collide.
+    tenants: RandomState,
 }
 
 #[derive(Default)]
@@ -48,6 +53,8 @@ struct State {
     drain_rate: DrainRate,
     /// The newest generation of limits that a request came with.
     newest: u64,
+    /// What those limits say of drops.
+    law: Option<model::Codel>,
 }
 
 /// What one configuration says of a pool's places.
@@ -56,7 +63,10 @@ pub struct Limits {
     /// Later configurations have higher ones.
     generation: u64,
     max_in_flight: u32,
+    adaptive_limit: Option<model::AdaptiveLimit>,
     queue: model::Queue,
+    /// What one request takes.
+    demand: Demand,
     metrics: QueueMetrics,
 }
 
@@ -66,6 +76,7 @@ struct Entry {
     candidates: Candidates,
     /// It may go to every endpoint: has tried none.
     is_fresh: bool,
+    tenant: Option<Tenant>,
     reply: oneshot::Sender<Reply>,
     _counted: InQueue,
 }
@@ -76,6 +87,8 @@ pub struct Entrant {
     /// It has tried no endpoint yet.
     pub is_fresh: bool,
     pub priority: Priority,
+    /// See [`Limits::tenant`].
+    pub tenant: Option<Tenant>,
 }
 
 /// An endpoint and a turn, and the candidates as they are now.
@@ -90,6 +103,8 @@ pub enum Refusal {
     NoneReady,
     /// The queue is at its length; see [`DrainRate::retry_after`].
     Full { retry_after: Option<u32> },
+    /// All wait too long, and it was dropped so that the others need not; likewise.
+    Dropped { retry_after: Option<u32> },
 }
 
 type Reply = Result<Granted, Refusal>;
@@ -109,12 +124,15 @@ pub struct Waiter {
 }
 
 /// A held place of the pool; dropping it gives it to the next.
-pub struct Turn(Arc<Limits>);
+pub struct Turn {
+    limits: Arc<Limits>,
+    tenant: Option<Tenant>,
+}
 
 // === impl Turns ===
 
 impl Turns {
-    /// An endpoint may have a place that it had not before.
+    /// An endpoint may have a place that it had not before. Call it without a lock that a pick takes.
     pub fn changed(&self) {
         if self.waiting.load(SeqCst) > 0 {
             self.unsettled.store(true, SeqCst);
@@ -151,7 +169,9 @@ impl Turns {
             }
             let entry = waiting.what;
             let reply = match pick {
-                Some(pick) => Ok(entry.limits.grant(state, pick, entry.candidates)),
+                Some(pick) => Ok(entry
+                    .limits
+                    .grant(state, pick, entry.tenant, entry.candidates)),
                 None => Err(Refusal::NoneReady),
             };
             // The receiver is alive: a waiter leaves the queue before it goes.
@@ -164,10 +184,22 @@ impl Turns {
 // === impl State ===
 
 impl State {
-    /// Takes the first waiter out of the queue that can be answered now.
+    /// Takes the first waiter out of the queue that can be answered now; tells those that are
+    /// dropped.
     fn next(&mut self) -> Option<Waiting<Entry>> {
         let (in_flight, newest) = (self.in_flight, self.newest);
-        self.queue.next(|entry| entry.place(in_flight, newest))
+        let now = Instant::now();
+        let place = |entry: &Entry| entry.place(in_flight, newest);
+        let leaving = self.queue.next(self.law, now, place);
+        for dropped in leaving.dropped {
+            let retry_after = self.drain_rate.retry_after(self.queue.len(), now);
+            // As in `serve`: the receiver is alive.
+            let _ = dropped
+                .what
+                .reply
+                .send(Err(Refusal::Dropped { retry_after }));
+        }
+        leaving.next
     }
 }
 
@@ -198,28 +230,53 @@ impl Limits {
             generation: turns.generations.fetch_add(1, SeqCst) + 1,
             turns,
             max_in_flight: config.max_in_flight.unwrap_or(u32::MAX),
+            adaptive_limit: config.adaptive_limit,
             queue: config.queue.clone(),
+            demand: Arc::new([1.0]),
             metrics,
         })
+    }
+
+    /// Requests that wait for a turn in this pool now.
+    pub fn waiting(&self) -> usize {
+        self.turns.waiting.load(SeqCst)
+    }
+
+    /// The request header that names the tenant; `None`: all are one.
+    pub fn tenant_header(&self) -> Option<&HeaderName> {
+        self.queue.tenant.as_ref()
+    }
+
+    /// Whose request it is that has this value of the header.
+    pub fn tenant(&self, name: &[u8]) -> Tenant {
+        self.turns.tenants.hash_one(name)
     }
 
     /// Gives a request its turn if nobody waits and there is a place, else a position in the queue.
     pub fn enter(self: &Arc<Self>, entrant: Entrant) -> Entered {
         self.turns.with(|state| {
-            state.newest = state.newest.max(self.generation);
+            if self.generation > state.newest {
+                state.newest = self.generation;
+                state.law = self.queue.codel;
+            }
             self.enter_locked(state, entrant)
         })
     }
 
     fn enter_locked(self: &Arc<Self>, state: &mut State, mut entrant: Entrant) -> Entered {
-        if entrant.candidates.outlook() == Outlook::NoneReady {
-            return Entered::AtOnce(Err(Refusal::NoneReady));
-        }
         if state.queue.is_empty()
             && state.in_flight < self.max_in_flight
             && let Some(pick) = entrant.candidates.lease_next()
         {
-            return Entered::AtOnce(Ok(self.grant(state, pick, entrant.candidates)));
+            return Entered::AtOnce(Ok(self.grant(
+                state,
+                pick,
+                entrant.tenant,
+                entrant.candidates,
+            )));
+        }
+        if entrant.candidates.outlook() == Outlook::NoneReady {
+            return Entered::AtOnce(Err(Refusal::NoneReady));
         }
         let waiting = state.queue.len();
         if waiting >= self.queue.length {
@@ -241,12 +298,15 @@ impl Limits {
             limits: self.clone(),
             candidates: entrant.candidates,
             is_fresh: entrant.is_fresh,
+            tenant: entrant.tenant,
             reply,
             _counted: InQueue::new(&self.metrics.length),
         };
+        // Without tenants, all requests are one's.
+        let tenant = entrant.tenant.unwrap_or_default();
         Waiter {
             limits: self.clone(),
-            ticket: state.queue.enter(entrant.priority, entry, since),
+            ticket: state.queue.enter(entrant.priority, tenant, entry, since),
             since,
             reply: receiver,
         }
@@ -256,10 +316,15 @@ impl Limits {
         self: &Arc<Self>,
         state: &mut State,
         mut pick: Pick,
+        tenant: Option<Tenant>,
         candidates: Candidates,
     ) -> Granted {
         state.in_flight += 1;
-        pick.lease.hold(Turn(self.clone()));
+        if let Some(tenant) = tenant {
+            state.queue.started(tenant, &self.demand);
+        }
+        let limits = self.clone();
+        pick.lease.hold(Turn { limits, tenant });
         Granted { pick, candidates }
     }
 }
@@ -321,11 +386,21 @@ impl Drop for Waiter {
 
 // === impl Turn ===
 
+impl Turn {
+    /// Bounds of its endpoint's adaptive limit; `None`: there is none.
+    pub fn adaptive_limit(&self) -> Option<model::AdaptiveLimit> {
+        self.limits.adaptive_limit
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
-        let turns = &self.0.turns;
+        let Limits { turns, demand, .. } = &*self.limits;
         turns.with(|state| {
             state.in_flight -= 1;
+            if let Some(tenant) = self.tenant {
+                state.queue.ended(tenant, demand);
+            }
             state.drain_rate.completed(Instant::now());
             turns.serve(state);
         });

@@ -210,6 +210,38 @@ const PROOFS: &[(&str, &str)] = &[
         "outliers::with_too_few_endpoints_left_all_get_requests",
     ),
     (
+        "pools.adaptive_limit",
+        "queues::an_adaptive_limit_stays_within_its_bounds",
+    ),
+    (
+        "pools.adaptive_limit.max",
+        "queues::an_adaptive_limit_stays_within_its_bounds",
+    ),
+    (
+        "pools.adaptive_limit.min",
+        "queues::an_adaptive_limit_stays_within_its_bounds",
+    ),
+    (
+        "pools.queue.codel",
+        "queues::codel_drops_from_a_queue_in_which_all_wait_too_long",
+    ),
+    (
+        "pools.queue.codel.interval",
+        "queues::codel_drops_from_a_queue_in_which_all_wait_too_long",
+    ),
+    (
+        "pools.queue.codel.target",
+        "queues::codel_drops_from_a_queue_in_which_all_wait_too_long",
+    ),
+    (
+        "pools.queue.tenant.header",
+        "queues::a_tenant_with_many_requests_leaves_the_others_their_part",
+    ),
+    (
+        "routes.priority",
+        "queues::a_route_of_high_priority_overtakes_those_of_normal_priority",
+    ),
+    (
         "pools.queue.length",
         "queues::a_request_that_finds_the_queue_at_its_length_gets_503_at_once",
     ),

@@ -35,6 +35,11 @@ async fn occupy(weir: &Weir, origin: &Origin) -> JoinHandle<Response> {
     request
 }
 
+async fn in_flight_becomes(origin: &Origin, count: u32) {
+    let what = format!("the origin has {count}");
+    eventually(what, async || origin.in_flight() == count as usize).await;
+}
+
 fn targets(origin: &Origin) -> Vec<String> {
     let requests = origin.requests().into_iter();
     requests.map(|request| request.target).collect()
@@ -86,7 +91,7 @@ async fn a_pool_never_has_more_than_its_max_in_flight() {
 
     let load = Load::start(&weir.client(), "/", 64);
     weir.metric_becomes(QUEUED, 59.0).await;
-    assert_eq!((origin.in_flight(), gate.waiting()), (5, 5));
+    in_flight_becomes(&origin, 5).await;
     gate.open();
     eventually("many are served", async || load.done() > 1000).await;
 
@@ -313,6 +318,176 @@ async fn a_retry_waits_for_its_turn_like_everybody() {
     assert_eq!(second.await.unwrap().text(), "/second");
     assert_eq!((good.hits(), good.in_flight_max()), (2, 1));
     expect_nothing_left(&weir).await;
+}
+
+// --- who goes first
+
+#[tokio::test]
+async fn a_route_of_high_priority_overtakes_those_of_normal_priority() {
+    let gate = Gate::new();
+    let origin = held_origin(&gate);
+    let weir = weir(
+        "
+        pools: { web: { endpoints: [$a], max_in_flight: 1, queue: { timeout: 20s } } }
+        routes: [{ pool: web }, { path: /urgent/*, pool: web, priority: high }]
+    ",
+    )
+    .with("a", &origin)
+    .start()
+    .await;
+    let mut requests = vec![occupy(&weir, &origin).await];
+    for (position, target) in ["/1", "/2", "/urgent/3", "/urgent/4"].iter().enumerate() {
+        requests.push(queue_up(&weir, target, position + 1).await);
+    }
+
+    gate.open();
+
+    for request in requests {
+        assert_eq!(request.await.unwrap().status, 200);
+    }
+    let expected = ["/urgent/3", "/urgent/4", "/1", "/2"];
+    assert_eq!(targets(&origin)[1..], expected);
+}
+
+#[tokio::test]
+async fn a_tenant_with_many_requests_leaves_the_others_their_part() {
+    let gate = Gate::new();
+    let origin = held_origin(&gate);
+    let pool = "endpoints: [$a], max_in_flight: 3, \
+        queue: { timeout: 20s, tenant: { header: X-Tenant } }";
+    let weir = weir_with(pool, &origin).await;
+    let ask = |tenant: &str| {
+        let request = weir.client().request("GET", &format!("/{tenant}"));
+        tokio::spawn(request.header("X-Tenant", tenant).send())
+    };
+    let mut requests: Vec<_> = (0..3).map(|_| ask("greedy")).collect();
+    eventually("it has all places", async || origin.in_flight() == 3).await;
+    for (tenant, position) in [("greedy", 1), ("greedy", 2), ("modest", 3), ("small", 4)] {
+        requests.push(ask(tenant));
+        weir.metric_becomes(QUEUED, f64::from(position)).await;
+    }
+
+    for left in (0..4).rev() {
+        gate.admit(1);
+        weir.metric_becomes(QUEUED, f64::from(left)).await;
+    }
+    gate.open();
+
+    for request in requests {
+        assert_eq!(request.await.unwrap().status, 200);
+    }
+    let expected = ["/modest", "/small", "/greedy", "/greedy"];
+    assert_eq!(targets(&origin)[3..], expected);
+    expect_nothing_left(&weir).await;
+}
+
+#[tokio::test]
+async fn codel_drops_from_a_queue_in_which_all_wait_too_long() {
+    let gate = Gate::new();
+    let origin = held_origin(&gate);
+    let pool = "endpoints: [$a], max_in_flight: 1, \
+        queue: { timeout: 20s, codel: { target: 1ms, interval: 10ms } }";
+    let weir = weir_with(pool, &origin).await;
+    let occupies = occupy(&weir, &origin).await;
+    let mut requests = Vec::new();
+    for position in 1..=4 {
+        requests.push(queue_up(&weir, &format!("/{position}"), position).await);
+    }
+    let longer = Duration::from_millis(50);
+    steadily("all wait", longer, async || origin.hits() == 1).await;
+
+    // The first is served: this is where its time begins. After the interval the second is dropped.
+    gate.admit(1);
+    weir.metric_becomes(QUEUED, 3.0).await;
+    eventually("the first is served", async || origin.hits() == 2).await;
+    steadily("it goes on", longer, async || origin.hits() == 2).await;
+    gate.admit(1);
+    weir.metric_becomes(QUEUED, 1.0).await;
+    gate.open();
+
+    let mut statuses = Vec::new();
+    for request in requests {
+        let response = request.await.unwrap();
+        let dropped = response.status == 503;
+        assert_eq!(response.header("retry-after").is_some(), dropped);
+        statuses.push(response.status);
+    }
+    assert_eq!(statuses, [200, 503, 200, 200]);
+    assert_eq!(occupies.await.unwrap().status, 200);
+    let rejected = weir.metric(r#"weir_rejections_total{reason="queue_dropped"}"#);
+    assert_eq!(rejected.await, 1.0);
+    expect_nothing_left(&weir).await;
+}
+
+// --- the adaptive limit
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adaptive_limit_stays_within_its_bounds() {
+    for (limit, most) in [("on", 20), ("{ min: 3, max: 3 }", 3), ("{ min: 30 }", 30)] {
+        let gate = Gate::new();
+        let origin = held_origin(&gate);
+        let pool = format!("endpoints: [$a], adaptive_limit: {limit}, queue: {{ timeout: 20s }}");
+        let weir = weir_with(&pool, &origin).await;
+
+        let load = Load::start(&weir.client(), "/", 64);
+        weir.metric_becomes(QUEUED, 64.0 - f64::from(most)).await;
+        in_flight_becomes(&origin, most).await;
+        gate.open();
+        let adapted = "weir_endpoint_adaptive_limit";
+        eventually("it adapts", async || weir.metric(adapted).await > 0.0).await;
+
+        load.stop().await.expect_lossless();
+        if limit.contains("max") {
+            assert_eq!(
+                (weir.metric(adapted).await, origin.in_flight_max()),
+                (3.0, 3)
+            );
+        }
+        expect_nothing_left(&weir).await;
+    }
+}
+
+#[tokio::test]
+async fn a_tunnel_waits_for_its_turn_and_keeps_its_place() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |request| match request.target.as_str() {
+        "/ws" => Reply::websocket(),
+        _ => Reply::ok("held").after(&held),
+    });
+    let pool = "endpoints: [$a], max_in_flight: 1, queue: { timeout: 20s }";
+    let weir = weir_with(pool, &origin).await;
+    let occupies = occupy(&weir, &origin).await;
+    let client = weir.client();
+    let upgrade = tokio::spawn(async move { client.websocket("/ws").await });
+    weir.metric_becomes(QUEUED, 1.0).await;
+
+    gate.open();
+    let mut tunnel = upgrade.await.unwrap();
+    assert!(tunnel.echoes("hello").await);
+    assert_eq!(occupies.await.unwrap().status, 200);
+    let after = queue_up(&weir, "/after", 1).await;
+    drop(tunnel);
+
+    assert_eq!(after.await.unwrap().status, 200);
+    expect_nothing_left(&weir).await;
+}
+
+#[tokio::test]
+async fn the_status_tells_how_many_wait() {
+    let gate = Gate::new();
+    let origin = held_origin(&gate);
+    let pool = "endpoints: [$a], max_in_flight: 1, queue: { timeout: 20s }";
+    let weir = weir_with(pool, &origin).await;
+    let occupies = occupy(&weir, &origin).await;
+    let waits = queue_up(&weir, "/", 1).await;
+
+    let status = weir.command(&["status"]).await;
+
+    assert!(status.stdout.contains("queued 1"), "{}", status.stdout);
+    gate.open();
+    assert_eq!(occupies.await.unwrap().status, 200);
+    assert_eq!(waits.await.unwrap().status, 200);
 }
 
 // --- while requests wait

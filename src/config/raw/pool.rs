@@ -20,7 +20,9 @@ pub(crate) struct Pool {
     /// Attempts on all endpoints together, 1 to 1000000; further requests wait in the queue. Default: no bound.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) max_in_flight: Option<i64>,
-    /// Where requests wait while the pool, or each of its endpoints, is at `max_in_flight`.
+    /// Bounds each endpoint's attempts by how fast it responds (Gradient2): `on`, or a map. Default: off.
+    pub(crate) adaptive_limit: Option<Toggle<AdaptiveLimit>>,
+    /// Where requests wait while the pool, or each of its endpoints, is at its limit.
     pub(crate) queue: Option<Queue>,
     /// How many retries the pool affords, counted over ten seconds.
     pub(crate) retry_budget: Option<RetryBudget>,
@@ -160,7 +162,22 @@ pub(crate) struct Endpoint {
     pub(crate) max_in_flight: Option<i64>,
 }
 
-/// Where requests wait while the pool, or each of its endpoints, is at `max_in_flight`.
+/// Bounds each endpoint's attempts by how fast it responds.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { min: 20, max: 200 }"
+)]
+pub(crate) struct AdaptiveLimit {
+    /// The limit is never lower, 1 to 1000000. Default: 20, or `max` if that is less.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) min: Option<i64>,
+    /// Nor higher, `min` to 1000000. Default: 200, or `min` if that is more.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max: Option<i64>,
+}
+
+/// Where requests wait while the pool, or each of its endpoints, is at its limit.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(
     deny_unknown_fields,
@@ -172,6 +189,32 @@ pub(crate) struct Queue {
     pub(crate) length: Option<i64>,
     /// How long a request may wait, 1ms to 5m. Default: 1s.
     pub(crate) timeout: Option<Duration>,
+    /// Drops requests from a queue in which all wait too long: `on`, or a map. Default: off.
+    pub(crate) codel: Option<Toggle<Codel>>,
+    /// Whose requests they are: tenants get equal parts of the places. Default: all are one tenant's.
+    pub(crate) tenant: Option<Tenant>,
+}
+
+/// Drops requests from a queue in which all wait too long (RFC 8289).
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { target: 5ms, interval: 100ms }"
+)]
+pub(crate) struct Codel {
+    /// A wait that is no sign of a standing queue, 1ms to 1m. Default: 5ms.
+    pub(crate) target: Option<Duration>,
+    /// For so long all must have waited longer before one is dropped, 1ms to 5m. Default: 100ms.
+    pub(crate) interval: Option<Duration>,
+}
+
+/// Whose requests they are.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { header: X-Tenant }")]
+pub(crate) struct Tenant {
+    /// The request header that names the tenant; requests without it are one tenant's.
+    #[schemars(required)]
+    pub(crate) header: Option<String>,
 }
 
 /// A fixed response for when no endpoint can serve.

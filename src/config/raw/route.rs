@@ -42,12 +42,22 @@ pub(crate) struct Route {
     /// Whether the time to the first byte tells `balance: ewma` and `prequal` how fast an endpoint is; false for long polls.
     /// Default: true.
     pub(crate) measure: Option<bool>,
+    /// Where its requests stand in the queue of a pool at its limit. Default: `normal`.
+    pub(crate) priority: Option<Priority>,
     /// Largest request body, 0 to 1TiB. Default: no bound.
     pub(crate) body_limit: Option<Size>,
     /// Changes to the request before it goes to an endpoint.
     pub(crate) request_headers: Option<HeaderEdits>,
     /// Changes to the response before it goes to the client.
     pub(crate) response_headers: Option<HeaderEdits>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Priority {
+    /// Before all `normal` ones.
+    High,
+    Normal,
 }
 
 /// Answer with a redirect.

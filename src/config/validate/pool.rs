@@ -33,6 +33,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         .as_ref()
         .and_then(|raw| health::health(raw, &at.key("health"), report));
     let retry_budget = retry::budget(raw.retry_budget.as_ref(), &at.key("retry_budget"), report);
+    let adaptive_limit = queue::adaptive_limit(raw, at, report);
     let queue = queue::queue(raw, &endpoints, at, report);
     let outlier = outlier::outlier(raw.outlier.as_ref(), &at.key("outlier"), report);
     let fallback = raw
@@ -49,6 +50,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         balance,
         endpoints,
         max_in_flight,
+        adaptive_limit,
         queue,
         retry_budget,
         health,

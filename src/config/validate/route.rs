@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::super::model::{Action, Route, Rule};
+use super::super::model::{Action, Priority, Route, Rule};
 use super::super::path::At;
 use super::super::problem::quoted;
 use super::super::raw::pool::Pool;
@@ -85,9 +85,17 @@ fn route(
         timeout: keys.duration("timeout", raw.timeout.as_ref(), millis(1)..=hours(24)),
         retry,
         measure: raw.measure.unwrap_or(true),
+        priority: priority(raw.priority),
         body_limit: keys.size("body_limit", raw.body_limit.as_ref(), 0..=BODY_LIMIT_MAX),
         request_headers,
         response_headers,
+    }
+}
+
+fn priority(raw: Option<raw::Priority>) -> Priority {
+    match raw {
+        Some(raw::Priority::High) => Priority::High,
+        None | Some(raw::Priority::Normal) => Priority::Normal,
     }
 }
 
@@ -161,6 +169,7 @@ fn warn_of_no_effect(raw: &raw::Route, at: &At<'_>, report: &mut Report<'_>) {
         ("timeout", raw.timeout.is_some()),
         ("retry", raw.retry.is_some()),
         ("measure", raw.measure.is_some()),
+        ("priority", raw.priority.is_some()),
         ("request_headers", raw.request_headers.is_some()),
     ];
     for (key, _) in given.into_iter().filter(|(_, given)| *given) {

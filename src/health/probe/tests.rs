@@ -81,6 +81,7 @@ async fn probe(
         weight: 1,
         backup: false,
         max_in_flight: None,
+        adaptive_limit: None,
         host: host.map(Arc::from),
     });
     let check = Prober::new().check(&pool, &health);

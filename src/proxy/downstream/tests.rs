@@ -43,6 +43,25 @@ async fn the_body_is_handed_out_and_what_follows_is_held_back() {
 }
 
 #[tokio::test]
+async fn while_it_holds_a_body_waits_and_a_close_is_seen() {
+    for body in [Body::Sized(10), Body::Chunked] {
+        let (mut downstream, mut client) = arrived(b"4\r\nab").await;
+        downstream.begin_request(HEAD.len(), body, false);
+        downstream.hold(true);
+        assert!(is_pending(&mut downstream).await);
+        client.write_all(b"cd\r\n").await.unwrap();
+        assert!(is_pending(&mut downstream).await, "it is held");
+        downstream.hold(false);
+        let mut read = [0; 64];
+        let length = downstream.read(&mut read).await.unwrap();
+        assert_eq!(&read[..length], b"4\r\nabcd\r\n", "nothing is lost");
+        downstream.hold(true);
+        drop(client);
+        assert_eq!(downstream.read(&mut read).await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_arrives_later_ends_where_it_should() {
     let (mut downstream, mut client) = arrived(b"").await;
     downstream.begin_request(HEAD.len(), Body::Sized(6), false);

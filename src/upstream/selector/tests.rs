@@ -30,6 +30,7 @@ impl Bench {
                 weight,
                 backup: false,
                 max_in_flight: None,
+                adaptive_limit: None,
                 host: None,
             })
         };

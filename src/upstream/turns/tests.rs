@@ -6,6 +6,8 @@ use super::*;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::endpoint::State as Health;
+use crate::upstream::member::MemberSpec;
+use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::PickContext;
 use crate::upstream::registry::Registry;
 use crate::upstream::tests::config;
@@ -28,11 +30,16 @@ fn pool_in(
 }
 
 fn enter(pool: &Pool) -> Entered {
+    enter_as(pool, Priority::Normal, None)
+}
+
+fn enter_as(pool: &Pool, priority: Priority, tenant: Option<&str>) -> Entered {
     let limits = pool.limits().expect("the pool is limited");
     limits.enter(Entrant {
         candidates: pool.candidates(&PickContext::default()),
         is_fresh: true,
-        priority: Priority::Normal,
+        priority,
+        tenant: tenant.map(|name| limits.tenant(name.as_bytes())),
     })
 }
 
@@ -97,6 +104,44 @@ fn an_endpoint_at_its_limit_is_skipped_and_its_backup_left_alone() {
     let mut waiter = waiter(&pool);
     held.retain(|granted| port(granted) == 2);
     assert_eq!(port(&is_served(&mut waiter).unwrap()), 1);
+}
+
+#[test]
+fn every_selector_honours_limits() {
+    let hash = |table| {
+        model::Balance::Hash(model::Hash {
+            key: model::HashKey::Path,
+            table,
+            bounded_load: None,
+        })
+    };
+    for balance in [
+        model::Balance::RoundRobin,
+        model::Balance::LeastConn,
+        model::Balance::Random,
+        model::Balance::P2c,
+        model::Balance::Ewma,
+        model::Balance::Prequal,
+        hash(model::HashTable::Ring),
+        hash(model::HashTable::Maglev),
+    ] {
+        let pool = pool(3, |config| {
+            config.balance = balance;
+            for endpoint in &mut config.endpoints {
+                endpoint.max_in_flight = Some(2);
+            }
+        });
+        let mut held: Vec<_> = (0..6).map(|_| granted(&pool)).collect();
+        assert_eq!(
+            in_flight(&pool),
+            [2, 2, 2],
+            "{}",
+            pool.config().balance.name()
+        );
+        let mut waiter = waiter(&pool);
+        let freed = port(&held.remove(0));
+        assert_eq!(port(&is_served(&mut waiter).unwrap()), freed);
+    }
 }
 
 #[test]
@@ -165,6 +210,23 @@ fn an_endpoint_that_comes_back_serves_those_who_wait() {
 }
 
 #[test]
+fn an_endpoint_that_joins_serves_those_who_wait() {
+    let pool = pool(1, |config| config.endpoints[0].max_in_flight = Some(1));
+    let _held = granted(&pool);
+    let mut waiter = waiter(&pool);
+    let mut specs = pool.targets().specs();
+    specs.push(MemberSpec {
+        address: "10.0.0.1:2".parse().unwrap(),
+        order: 1,
+        ..specs[0].clone()
+    });
+    assert!(pool.set_members(&specs.iter().map(MemberSpec::backend).collect()));
+    assert!(is_served(&mut waiter).is_none(), "it has not looked yet");
+    waiter.look_again(pool.candidates(&PickContext::default()));
+    assert_eq!(port(&is_served(&mut waiter).unwrap()), 2);
+}
+
+#[test]
 fn who_has_tried_the_free_endpoint_lets_others_pass() {
     let pool = pool(2, |config| {
         config.endpoints[0].max_in_flight = Some(1);
@@ -180,6 +242,7 @@ fn who_has_tried_the_free_endpoint_lets_others_pass() {
         candidates: failed.candidates,
         is_fresh: false,
         priority: Priority::Normal,
+        tenant: None,
     }) else {
         panic!("both are at their limit");
     };
@@ -228,6 +291,68 @@ fn those_of_an_older_configuration_do_not_hold_up_newer_ones() {
     assert!(is_served(&mut waits).is_none());
     drop(held);
     assert!(is_served(&mut waits).is_some());
+}
+
+#[test]
+fn high_priority_goes_first() {
+    let pool = pool(1, |config| config.max_in_flight = Some(1));
+    let held = granted(&pool);
+    let mut normal = waiter(&pool);
+    let Entered::Waits(mut high) = enter_as(&pool, Priority::High, None) else {
+        panic!("there is no place");
+    };
+    drop(held);
+    assert!(is_served(&mut high).is_some() && is_served(&mut normal).is_some());
+}
+
+#[test]
+fn tenants_get_equal_parts_of_the_places_and_give_them_back() {
+    let pool = pool(1, |config| {
+        config.max_in_flight = Some(4);
+        config.queue.tenant = Some(HeaderName::from_static("x-tenant"));
+    });
+    let take = |name| match enter_as(&pool, Priority::Normal, Some(name)) {
+        Entered::AtOnce(Ok(granted)) => granted,
+        _ => panic!("there is a place"),
+    };
+    let wait = |name| match enter_as(&pool, Priority::Normal, Some(name)) {
+        Entered::Waits(waiter) => waiter,
+        Entered::AtOnce(_) => panic!("there is no place"),
+    };
+    let mut held: Vec<_> = (0..4).map(|_| take("greedy")).collect();
+    let mut greedy = [wait("greedy"), wait("greedy")];
+    let mut modest = [wait("modest"), wait("modest")];
+    held.truncate(2);
+    let served = modest.each_mut().map(is_served);
+    assert!(served.iter().all(Option::is_some), "they had nothing");
+    assert!(greedy.iter_mut().all(|waiter| is_served(waiter).is_none()));
+    drop((held, served));
+    assert!(greedy.iter_mut().all(|waiter| is_served(waiter).is_some()));
+    drop((greedy, modest));
+    let turns = &pool.limits().unwrap().turns;
+    let state = turns.state.lock();
+    assert!(state.queue.is_idle() && state.in_flight == 0);
+}
+
+#[test]
+fn an_adaptive_limit_bounds_an_endpoint_and_its_rise_serves_those_who_wait() {
+    let pool = pool(1, |config| {
+        config.adaptive_limit = Some(model::AdaptiveLimit { min: 2, max: 100 });
+    });
+    let mut held: Vec<_> = (0..20).map(|_| granted(&pool)).collect();
+    let mut waiter = waiter(&pool);
+    let began = Instant::now();
+    for (number, granted) in held.iter_mut().enumerate() {
+        granted.pick.lease.observe(&Observation {
+            answer: Answer::Response(http::StatusCode::OK, &http::HeaderMap::new()),
+            took: Duration::from_millis(10),
+            is_measured: true,
+            is_stale: false,
+            in_flight: 20,
+            now: began + Duration::from_millis(12) * number as u32,
+        });
+    }
+    assert!(is_served(&mut waiter).is_some(), "there is a 21st place");
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
