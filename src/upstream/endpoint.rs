@@ -32,6 +32,10 @@ use super::warmth::{WARM, Warmth};
 use crate::config::model;
 use crate::telemetry::metrics::EndpointMetrics;
 
+mod lease;
+
+pub use lease::Lease;
+
 /// What is known of an endpoint's health.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -120,16 +124,6 @@ struct Load {
 /// Attempts running on all endpoints of a pool, counted by their leases.
 #[derive(Default)]
 pub struct PoolLoad(AtomicU32);
-
-/// One attempt on an endpoint. Dropping it, on whatever way out, gives its count back exactly once.
-pub struct Lease {
-    endpoint: Arc<Endpoint>,
-    in_flight: u32,
-    /// Where the pool has limits; given back after the endpoint's count.
-    turn: Option<Turn>,
-    /// It is the trial of a half-open circuit, and has not come to anything yet.
-    is_trial: bool,
-}
 
 impl Endpoint {
     /// `pool_load` and `alert` are the pool's.
@@ -450,56 +444,6 @@ impl Endpoint {
         let gate = &self.load.gate;
         gate.compare_exchange(from as u8, to as u8, Relaxed, Relaxed)
             .is_ok()
-    }
-}
-
-// === impl Lease ===
-
-impl Lease {
-    pub fn endpoint(&self) -> &Arc<Endpoint> {
-        &self.endpoint
-    }
-
-    /// Attempts on the endpoint just after this one was granted, itself included.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight
-    }
-
-    /// Gives the turn back with the lease.
-    pub(super) fn hold(&mut self, turn: Turn) {
-        self.turn = Some(turn);
-    }
-
-    /// Learns from what the attempt came to.
-    pub fn observe(&mut self, observation: &Observation<'_>) {
-        self.endpoint.observe(observation);
-        if let Some(bounds) = self.turn.as_ref().and_then(Turn::adaptive_limit) {
-            self.endpoint.adapt(bounds, observation);
-        }
-        if self.is_trial && !observation.is_stale {
-            self.is_trial = false;
-            self.endpoint
-                .tried(if observation.answer.is_gateway_failure() {
-                    Trial::Failed
-                } else {
-                    Trial::Passed
-                });
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.is_trial {
-            self.endpoint.move_gate(Gate::Trying, Gate::Trial);
-        }
-        self.endpoint.pool_load.0.fetch_sub(1, Relaxed);
-        // Before the look at who waits: `turns` says why.
-        self.endpoint.load.in_flight.fetch_sub(1, SeqCst);
-        self.endpoint.metrics.in_flight.dec();
-        if self.turn.is_none() {
-            self.endpoint.changed();
-        }
     }
 }
 
