@@ -17,10 +17,12 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         target: Target::Address(([10, 0, 0, 1], port).into()),
         weight: 1,
         backup: false,
+        capacity: Default::default(),
     };
     Config {
         name: "bench".to_owned(),
         balance,
+        resources: Default::default(),
         endpoints: (1..=size).map(endpoint).collect(),
         health: None,
         connect_timeout: Duration::from_secs(1),
@@ -39,7 +41,12 @@ fn pool(balance: Balance, size: u16, tls: Option<Tls>) -> Arc<Pool> {
 
 fn picks(criterion: &mut Criterion) {
     for size in [8, 1000] {
-        for balance in [Balance::RoundRobin, Balance::LeastConn, Balance::Random] {
+        for balance in [
+            Balance::RoundRobin,
+            Balance::LeastConn,
+            Balance::Random,
+            Balance::Resource,
+        ] {
             let pool = pool(balance, size, None);
             let pick = || black_box(pool.candidates(&PickContext::default()).lease_next());
             criterion.bench_function(&format!("{balance:?}/{size}/idle"), |bencher| {

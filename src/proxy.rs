@@ -31,6 +31,7 @@ pub mod downstream;
 mod exchange;
 pub mod failure;
 mod forward;
+mod placement;
 pub mod process;
 mod record;
 pub mod reject;
@@ -82,6 +83,7 @@ impl ProxyHttp for Proxy {
         ctx: &mut RequestCtx,
     ) -> Result<Box<HttpPeer>> {
         exchange::next_peer(session, ctx, &self.process.metrics)
+            .await
             .map_err(|rejection| ctx.reject(rejection))
     }
 

@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::config::model;
+use crate::policy::demand::Learned;
 use crate::routing::Table;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::upstream::Pool;
@@ -32,6 +33,8 @@ pub struct Route {
     /// `None`: the route answers itself.
     pub pool: Option<Arc<Pool>>,
     pub metrics: RouteMetrics,
+    /// What its requests take, as endpoints tell; a reload begins anew.
+    pub learned: Learned,
 }
 
 impl Route {
@@ -93,5 +96,6 @@ fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -
         metrics: metrics.route(&route.name, pool_name),
         config: route.clone(),
         pool,
+        learned: Learned::default(),
     }
 }

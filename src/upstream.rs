@@ -16,6 +16,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
+use tokio::sync::futures::Notified;
 use tokio::sync::watch;
 
 use crate::config::model;
@@ -32,6 +33,7 @@ pub mod peer;
 pub mod penalty;
 pub mod pick_context;
 pub mod registry;
+pub mod room;
 pub mod selector;
 pub mod targets;
 
@@ -45,6 +47,7 @@ use members::{Candidates, Members};
 use peer::{PeerError, PeerTemplate};
 use pick_context::PickContext;
 use registry::Registry;
+use room::{Counter, Room};
 use targets::Targets;
 
 pub struct Pool {
@@ -59,6 +62,7 @@ pub struct Pool {
     pace: Mutex<Pace>,
     /// Counts changes of membership.
     changes: watch::Sender<u64>,
+    counter: Arc<Counter>,
 }
 
 impl Pool {
@@ -77,6 +81,7 @@ impl Pool {
             updating: Mutex::new(()),
             pace: Mutex::new(Pace::START),
             changes: watch::Sender::new(0),
+            counter: registry.counter(&config.name),
         }))
     }
 
@@ -111,6 +116,11 @@ impl Pool {
         self.members().candidates(context)
     }
 
+    /// Ends when an attempt of this pool gives its room back, from the time it is first polled.
+    pub fn freed(&self) -> Notified<'_> {
+        self.counter.freed.notified()
+    }
+
     /// Replaces the membership by a discovery result; true when that is a change. Requests that
     /// run keep the membership they began with.
     pub fn set_members(&self, discovered: &BTreeSet<Backend>) -> bool {
@@ -137,16 +147,21 @@ fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) ->
     let live = |spec: &MemberSpec| Some((spec.weight, registry.find(pool, spec.address)?));
     let live: Vec<(u32, Arc<Endpoint>)> = specs.iter().filter_map(live).collect();
     let initial = initial_state(config.health.as_ref(), &live);
+    let counter = registry.counter(pool);
     let member = |spec: &MemberSpec| {
+        let endpoint = registry.endpoint(pool, spec.address, || initial);
+        let dimensions = config.resources.dimensions.iter();
+        let accounts = dimensions.map(|name| endpoint.account(name)).collect();
         Arc::new(Member {
-            endpoint: registry.endpoint(pool, spec.address, || initial),
+            room: Room::new(spec.capacity, accounts, counter.clone()),
+            endpoint,
             weight: spec.weight,
             backup: spec.backup,
             host: spec.host.clone(),
         })
     };
     let all = specs.iter().map(member).collect();
-    Members::new(config.balance, specs, all)
+    Members::new(config.balance, specs, all, counter.clone())
 }
 
 /// What an endpoint starts as when it joins the `live` ones (with their weights).

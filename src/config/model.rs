@@ -12,6 +12,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::amounts::Amounts;
 pub use crate::telemetry::access_log::{Format as LogFormat, Target as LogTarget};
 
 #[derive(Clone, Debug)]
@@ -108,6 +109,8 @@ pub struct Route {
     pub retry_attempts: u32,
     /// Whether its responses tell selectors how fast an endpoint is.
     pub measure: bool,
+    /// What a request takes of its endpoint, by the pool's dimensions; `None`: one of each.
+    pub demand: Option<Amounts>,
     /// Largest request body; `None`: no bound.
     pub body_limit: Option<u64>,
     pub request_headers: HeaderEdits,
@@ -201,6 +204,7 @@ pub struct Pool {
     /// Unique; the `pool` label of log and metrics.
     pub name: String,
     pub balance: Balance,
+    pub resources: Resources,
     /// May hold names; at least one entry.
     pub endpoints: Vec<Endpoint>,
     pub health: Option<Health>,
@@ -224,6 +228,7 @@ pub enum Balance {
     Random,
     P2c,
     Ewma,
+    Resource,
 }
 
 impl Balance {
@@ -235,8 +240,32 @@ impl Balance {
             Balance::Random => "random",
             Balance::P2c => "p2c",
             Balance::Ewma => "ewma",
+            Balance::Resource => "resource",
         }
     }
+}
+
+/// How a pool balanced by `resource` learns of demands, and what it does where they do not fit.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    /// Names, sorted; amounts know them by their place. Empty: not balanced by `resource`.
+    pub dimensions: Vec<String>,
+    /// Where trusted clients say what a request takes.
+    pub request_header: Option<HeaderName>,
+    /// Where endpoints say what a request took.
+    pub response_header: Option<HeaderName>,
+    pub when_full: WhenFull,
+    /// How long a request may wait for room.
+    pub queue_timeout: Duration,
+}
+
+/// What becomes of a request that fits into no endpoint now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    #[default]
+    Queue,
+    LeastShare,
+    Reject,
 }
 
 #[derive(Clone, Debug)]
@@ -246,6 +275,8 @@ pub struct Endpoint {
     pub weight: u32,
     /// Serves only when no other endpoint of the pool is ready.
     pub backup: bool,
+    /// What it has of the pool's resources, by dimension.
+    pub capacity: Amounts,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -13,6 +13,7 @@ mod name;
 mod pattern;
 mod pool;
 mod redirect;
+mod resources;
 mod respond;
 mod route;
 mod rule;
@@ -48,7 +49,7 @@ pub(super) fn config(raw: &raw::Root, report: &mut Report<'_>) -> Config {
         forwarded: server::forwarded(server),
         resolvers: server::resolvers(server, &at_server, report),
         limits: server::limits(server.limits.as_ref(), &at_server.key("limits"), report),
-        routes: route::routes(raw.routes.as_ref(), raw.pools.as_ref(), report),
+        routes: route::routes(raw.routes.as_ref(), raw.pools.as_ref(), &pools, report),
         pools,
         log_level: log::level(log),
     };

@@ -19,7 +19,7 @@ use crate::snapshot::{Route, Snapshot};
 use crate::upstream::Pool;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::member::Member;
-use crate::upstream::members::{Candidates, Pick};
+use crate::upstream::members::{Candidates, NoPick, Pick};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::PickContext;
 
@@ -136,9 +136,9 @@ pub struct Attempt {
 
 impl Attempts {
     /// Ends the last attempt and begins one at the best endpoint not yet tried, or at the last one
-    /// again after a stale connection; `None`: none is left. The first attempt begins with the
-    /// request, which spares a look at the clock.
-    pub fn begin(&mut self, pool: &Pool, context: &PickContext<'_>) -> Option<Arc<Member>> {
+    /// again after a stale connection. The first attempt begins when the context says, which spares a
+    /// look at the clock.
+    pub fn begin(&mut self, pool: &Pool, context: &PickContext<'_>) -> Result<Arc<Member>, NoPick> {
         if self.stale == Stale::Met {
             self.stale = Stale::Repeated;
         } else {
@@ -148,7 +148,7 @@ impl Attempts {
                 .get_or_insert_with(|| pool.candidates(context));
             self.running = Some(candidates.lease_next()?);
         }
-        let pick = self.running.as_ref()?;
+        let pick = self.running.as_ref().ok_or(NoPick::NoneReady)?;
         let is_first = self.made.is_empty();
         self.made.push(Attempt {
             endpoint: pick.lease.endpoint().clone(),
@@ -160,7 +160,7 @@ impl Attempts {
             },
             connect: None,
         });
-        Some(pick.member.clone())
+        Ok(pick.member.clone())
     }
 
     /// The running route is not measured.

@@ -15,17 +15,17 @@ use prometheus::IntGauge;
 use crate::config::model;
 use crate::policy::forwarded::Told;
 use crate::policy::headers::HeaderTarget;
-use crate::policy::{forwarded, headers, request_id};
+use crate::policy::{demand, forwarded, headers, request_id};
 use crate::proxy::ctx::{Counted, RequestCtx};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
+use crate::proxy::placement;
 use crate::proxy::reject::Rejection;
 use crate::proxy::upgrade;
 use crate::proxy::upstream::Timeouts;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::member::Member;
-use crate::upstream::pick_context::PickContext;
 
 /// The pool of the request's route.
 pub(super) fn pool(ctx: &RequestCtx) -> Result<Arc<Pool>, Rejection> {
@@ -33,9 +33,10 @@ pub(super) fn pool(ctx: &RequestCtx) -> Result<Arc<Pool>, Rejection> {
     pool.cloned().ok_or(Rejection::Internal)
 }
 
-/// The next endpoint to try.
-pub(super) fn next_member(
+/// The next endpoint to try, as soon as it has room.
+pub(super) async fn next_member(
     pool: &Pool,
+    session: &mut Session,
     ctx: &mut RequestCtx,
     metrics: &Metrics,
 ) -> Result<Arc<Member>, Rejection> {
@@ -43,13 +44,11 @@ pub(super) fn next_member(
     if ctx.route().is_some_and(|route| !route.config.measure) {
         ctx.attempts.do_not_measure();
     }
-    let context = PickContext {
-        hash_key: b"",
-        now: ctx.started,
-    };
-    let Some(member) = ctx.attempts.begin(pool, &context) else {
+    let context = placement::context(&session.req_header().headers, ctx, pool);
+    let member = match placement::begin(ctx, pool, &context).await {
+        Ok(member) => member,
         // With endpoints tried, the client is told what became of the last one.
-        return Err(last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection));
+        Err(no_pick) => return Err(last_outcome.map_or(no_pick.into(), Outcome::rejection)),
     };
     if let Some(outcome) = last_outcome {
         metrics.retried(outcome.name());
@@ -66,13 +65,13 @@ pub(super) fn peer(pool: &Pool, member: &Member, session: &Session, ctx: &Reques
 }
 
 /// The next endpoint of a request that Pingora's own machine forwards: an upgrade.
-pub(super) fn next_peer(
-    session: &Session,
+pub(super) async fn next_peer(
+    session: &mut Session,
     ctx: &mut RequestCtx,
     metrics: &Metrics,
 ) -> Result<Box<HttpPeer>, Rejection> {
     let pool = pool(ctx)?;
-    let member = next_member(&pool, ctx, metrics)?;
+    let member = next_member(&pool, session, ctx, metrics).await?;
     let mut peer = peer(&pool, &member, session, ctx);
     upgrade::read_late(&mut peer);
     Ok(Box::new(peer))
@@ -150,6 +149,12 @@ pub(super) fn note_response(
     }
     if switched || !response.status.is_informational() {
         ctx.attempts.succeeded(response);
+        if let Some((route, pool)) = ctx
+            .route()
+            .and_then(|route| Some((route, route.pool.as_ref()?)))
+        {
+            demand::learn(&response.headers, &pool.config().resources, &route.learned);
+        }
     }
     Ok(())
 }

@@ -49,7 +49,8 @@ impl Forwarder {
         let pool = exchange::pool(ctx).map_err(|rejection| ctx.reject(rejection))?;
         session.as_downstream_mut().enable_retry_buffering();
         loop {
-            let member = exchange::next_member(&pool, ctx, metrics)
+            let member = exchange::next_member(&pool, session, ctx, metrics)
+                .await
                 .map_err(|rejection| ctx.reject(rejection))?;
             let Err(mut error) = self.attempt(&pool, &member, session, ctx).await else {
                 return Ok(());

@@ -6,6 +6,8 @@
 
 use http::StatusCode;
 
+use crate::upstream::members::NoPick;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The request cannot be read in one way only; the text says why.
@@ -23,6 +25,8 @@ pub enum Rejection {
     TooManyConnectionsPerAddress,
     /// No endpoint of the pool is ready.
     NoEndpoint,
+    /// What the request takes fits into no endpoint.
+    NoRoom,
     ConnectFailed,
     ConnectTimeout,
     /// The endpoint closed or reset before it had answered.
@@ -40,7 +44,7 @@ const RETRY_AFTER: u32 = 5;
 
 impl Rejection {
     /// One of each kind.
-    pub const ALL: [Rejection; 18] = [
+    pub const ALL: [Rejection; 19] = [
         Rejection::BadRequest("malformed request"),
         Rejection::MethodNotAllowed,
         Rejection::NoRoute,
@@ -52,6 +56,7 @@ impl Rejection {
         Rejection::TooManyConnections,
         Rejection::TooManyConnectionsPerAddress,
         Rejection::NoEndpoint,
+        Rejection::NoRoom,
         Rejection::ConnectFailed,
         Rejection::ConnectTimeout,
         Rejection::UpstreamClosed,
@@ -75,6 +80,7 @@ impl Rejection {
             Rejection::TooManyConnections => "too_many_connections",
             Rejection::TooManyConnectionsPerAddress => "too_many_connections_per_address",
             Rejection::NoEndpoint => "no_endpoint",
+            Rejection::NoRoom => "no_room",
             Rejection::ConnectFailed => "connect_failed",
             Rejection::ConnectTimeout => "connect_timeout",
             Rejection::UpstreamClosed => "upstream_closed",
@@ -96,7 +102,8 @@ impl Rejection {
             Rejection::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Rejection::TooManyConnections
             | Rejection::TooManyConnectionsPerAddress
-            | Rejection::NoEndpoint => StatusCode::SERVICE_UNAVAILABLE,
+            | Rejection::NoEndpoint
+            | Rejection::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Rejection::ConnectFailed | Rejection::UpstreamClosed | Rejection::UpstreamMalformed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -121,6 +128,7 @@ impl Rejection {
             Rejection::TooManyConnections => "too many connections",
             Rejection::TooManyConnectionsPerAddress => "too many connections from this address",
             Rejection::NoEndpoint => "no endpoint is ready to serve this request",
+            Rejection::NoRoom => "no endpoint has room for this request",
             Rejection::ConnectFailed => "the endpoint could not be reached",
             Rejection::ConnectTimeout => "the endpoint could not be reached in time",
             Rejection::UpstreamClosed => "the endpoint closed the connection before it answered",
@@ -150,6 +158,15 @@ impl Rejection {
             format!("{status}: {text}\nrequest id {request_id}\n"),
             "text/plain; charset=utf-8",
         )
+    }
+}
+
+impl From<NoPick> for Rejection {
+    fn from(no_pick: NoPick) -> Rejection {
+        match no_pick {
+            NoPick::NoneReady => Rejection::NoEndpoint,
+            NoPick::NoRoom | NoPick::TooLarge => Rejection::NoRoom,
+        }
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Seconds; fine enough to see 5 ms.
@@ -33,6 +33,7 @@ pub struct Metrics {
     endpoint_ready: IntGaugeVec,
     endpoint_transitions: IntCounterVec,
     endpoint_failures: IntCounterVec,
+    endpoint_reserved: GaugeVec,
     probes: IntCounterVec,
     pub requests_in_flight: IntGauge,
     pub connections: IntGauge,
@@ -109,6 +110,11 @@ impl Metrics {
                 "Attempts that failed, by outcome.",
                 &["pool", "endpoint", "outcome"],
             ),
+            endpoint_reserved: declare.fractional_gauges(
+                "weir_endpoint_reserved",
+                "Units of a resource that running attempts take of an endpoint.",
+                &["pool", "endpoint", "dimension"],
+            ),
             probes: declare.counters(
                 "weir_probes_total",
                 "Health probes, by result.",
@@ -181,6 +187,7 @@ impl Metrics {
             ready: self.endpoint_ready.with_label_values(&labels),
             transitions: self.endpoint_transitions.clone(),
             failures: self.endpoint_failures.clone(),
+            reserved: self.endpoint_reserved.clone(),
             probes: self.probes.clone(),
         }
     }
@@ -203,6 +210,11 @@ impl Metrics {
         for result in ["pass", "fail"] {
             let _ = self.probes.remove_label_values(&[pool, endpoint, result]);
         }
+    }
+
+    pub fn forget_reserved(&self, pool: &str, endpoint: &str, dimension: &str) {
+        let labels = [pool, endpoint, dimension];
+        let _ = self.endpoint_reserved.remove_label_values(&labels);
     }
 
     pub fn rejected(&self, reason: &'static str) {
@@ -263,6 +275,7 @@ pub struct EndpointMetrics {
     pub ready: IntGauge,
     transitions: IntCounterVec,
     failures: IntCounterVec,
+    reserved: GaugeVec,
     probes: IntCounterVec,
 }
 
@@ -277,6 +290,11 @@ impl EndpointMetrics {
         self.failures
             .with_label_values(&[pool, endpoint, outcome])
             .inc();
+    }
+
+    pub fn reserved(&self, pool: &str, endpoint: &str, dimension: &str) -> Gauge {
+        self.reserved
+            .with_label_values(&[pool, endpoint, dimension])
     }
 
     pub fn probed(&self, pool: &str, endpoint: &str, pass: bool) {
@@ -313,6 +331,10 @@ impl Declare<'_> {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn fractional_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {

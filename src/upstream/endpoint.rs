@@ -8,6 +8,7 @@
 //! Invariants: in-flight is the number of live [`Lease`]s; a change of state is logged once and
 //! counted once, here and nowhere else. Selectors read, `health` writes the state, the proxy leases.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use parking_lot::Mutex;
 use super::latency::Latency;
 use super::observation::{Answer, Observation};
 use super::penalty::penalty;
+use super::room::Account;
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.
@@ -81,6 +83,8 @@ pub struct Endpoint {
     metrics: EndpointMetrics,
     /// Outcomes that were counted, so that their series can be forgotten.
     outcomes: Mutex<Vec<&'static str>>,
+    /// What is taken of its resources, by dimension.
+    accounts: Mutex<BTreeMap<String, Arc<Account>>>,
 }
 
 /// What selectors read in their loops; together, so that one cache line holds it.
@@ -109,6 +113,7 @@ impl Endpoint {
             name: address.to_string(),
             metrics,
             outcomes: Mutex::default(),
+            accounts: Mutex::default(),
         }
     }
 
@@ -200,6 +205,23 @@ impl Endpoint {
     /// The outcomes that were counted.
     pub fn outcomes(&self) -> Vec<&'static str> {
         self.outcomes.lock().clone()
+    }
+
+    /// What is taken of one dimension: the same account for every membership.
+    pub fn account(&self, dimension: &str) -> Arc<Account> {
+        let mut accounts = self.accounts.lock();
+        if let Some(account) = accounts.get(dimension) {
+            return account.clone();
+        }
+        let shown = self.metrics.reserved(&self.pool, &self.name, dimension);
+        let account = Arc::new(Account::new(shown));
+        accounts.insert(dimension.to_owned(), account.clone());
+        account
+    }
+
+    /// The dimensions of which something was ever to be taken.
+    pub fn dimensions(&self) -> Vec<String> {
+        self.accounts.lock().keys().cloned().collect()
     }
 
     pub fn lease(self: &Arc<Self>) -> Lease {

@@ -13,6 +13,8 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_load_balancing::{Backend, Extensions};
 
 use super::endpoint::Endpoint;
+use super::room::Room;
+use crate::config::amounts::Amounts;
 
 /// One address a pool should have, with what its configuration says of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +23,8 @@ pub struct MemberSpec {
     /// Share of traffic, 0..=1000; 0: drained.
     pub weight: u32,
     pub backup: bool,
+    /// By the pool's dimensions; nothing where it has none.
+    pub capacity: Amounts,
     /// The name it was resolved from; `None`: given as an address.
     pub host: Option<Arc<str>>,
     /// Place in the file: of two specs with one address, the first counts.
@@ -58,6 +62,8 @@ pub struct Member {
     pub backup: bool,
     /// The name it was resolved from: the SNI and the probe's `Host`.
     pub host: Option<Arc<str>>,
+    /// What it has of the pool's resources.
+    pub room: Room,
 }
 
 impl Member {
@@ -138,6 +144,7 @@ mod tests {
             address: address.parse().unwrap(),
             weight: 1,
             backup: false,
+            capacity: Amounts::default(),
             host: None,
             order,
         }

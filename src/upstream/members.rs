@@ -5,14 +5,16 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::endpoint::Lease;
 use super::member::{EndpointTable, Member, MemberSpec, member_of};
-use super::pick_context::PickContext;
-use super::selector::{BestFirst, Ewma, LeastConn, P2c, Random, RoundRobin, Selector};
+use super::pick_context::{PickContext, Wanted};
+use super::room::{Counter, Reservation};
+use super::selector::{
+    BestFirst, Ewma, LeastConn, P2c, Random, Resource, RoundRobin, Selector, Slot,
+};
+use crate::config::amounts::Amounts;
 use crate::config::model::Balance;
 
 pub struct Members {
@@ -23,7 +25,7 @@ pub struct Members {
     /// Consulted only when no primary member is left to try.
     backup: Order,
     /// Makes pick and lease one step, so that concurrent picks see each other's in-flight.
-    picking: Mutex<()>,
+    counter: Arc<Counter>,
 }
 
 /// The endpoints one request may try, best first, each at most once.
@@ -34,6 +36,7 @@ pub struct Candidates {
     members: Arc<Members>,
     primary: Walk,
     backup: Walk,
+    wanted: Wanted,
 }
 
 /// An endpoint given to a request.
@@ -41,13 +44,31 @@ pub struct Pick {
     pub lease: Lease,
     /// The endpoint's place in the membership: weight, backup, host name.
     pub member: Arc<Member>,
+    /// What the attempt takes of the endpoint's room; `None`: its pool counts none.
+    pub reservation: Option<Reservation>,
+}
+
+/// Why there is no endpoint to pick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoPick {
+    /// None that was not tried yet is ready.
+    NoneReady,
+    /// What the request takes fits into none that is ready: it may when others have ended.
+    NoRoom,
+    /// It would not even fit into an idle one.
+    TooLarge,
 }
 
 // === impl Members ===
 
 impl Members {
     /// `members` are those of `specs`, in the same order.
-    pub(super) fn new(balance: Balance, specs: Vec<MemberSpec>, members: Vec<Arc<Member>>) -> Self {
+    pub(super) fn new(
+        balance: Balance,
+        specs: Vec<MemberSpec>,
+        members: Vec<Arc<Member>>,
+        counter: Arc<Counter>,
+    ) -> Self {
         let (backup, primary): (Vec<_>, Vec<_>) =
             members.iter().cloned().partition(|member| member.backup);
         Members {
@@ -55,7 +76,7 @@ impl Members {
             table: EndpointTable::new(members),
             primary: Order::new(balance, primary),
             backup: Order::new(balance, backup),
-            picking: Mutex::new(()),
+            counter,
         }
     }
 
@@ -78,6 +99,7 @@ impl Members {
         Candidates {
             primary: self.primary.walk(context),
             backup: self.backup.walk(context),
+            wanted: context.wanted,
             members: self,
         }
     }
@@ -87,17 +109,26 @@ impl Members {
 
 impl Candidates {
     /// Picks the best ready endpoint not yet handed out by this value, and leases it.
-    pub fn lease_next(&mut self) -> Option<Pick> {
-        let _picking = self.members.picking.lock();
-        let backend = match self.primary.next() {
-            Some(backend) => backend,
-            None => self.backup.next()?,
+    /// A primary without room is waited for; backups are for when none is ready.
+    pub fn lease_next(&mut self) -> Result<Pick, NoPick> {
+        let _picking = self.members.counter.picking.lock();
+        let member = match self.primary.next() {
+            Some(member) => member,
+            None => next_backup(&self.primary, &mut self.backup, &self.wanted.demand)?,
         };
-        let member = member_of(backend)?.clone();
-        Some(Pick {
+        Ok(Pick {
             lease: member.endpoint.lease(),
+            reservation: member.room.reserve(&self.wanted.demand),
             member,
         })
+    }
+}
+
+/// The best backup, if all primaries are out of the question.
+fn next_backup(primary: &Walk, backup: &mut Walk, demand: &Amounts) -> Result<Arc<Member>, NoPick> {
+    match primary.refusal(demand) {
+        NoPick::NoneReady => backup.next().ok_or_else(|| backup.refusal(demand)),
+        full => Err(full),
     }
 }
 
@@ -110,6 +141,7 @@ enum Order {
     Random(Arc<Selector<Random>>),
     P2c(Arc<Selector<P2c>>),
     Ewma(Arc<Selector<Ewma>>),
+    Resource(Arc<Selector<Resource>>),
 }
 
 enum Walk {
@@ -118,6 +150,7 @@ enum Walk {
     Random(BestFirst<Random>),
     P2c(BestFirst<P2c>),
     Ewma(BestFirst<Ewma>),
+    Resource(BestFirst<Resource>),
 }
 
 impl Order {
@@ -129,6 +162,7 @@ impl Order {
             Balance::Random => Order::Random(selector(&table)),
             Balance::P2c => Order::P2c(selector(&table)),
             Balance::Ewma => Order::Ewma(selector(&table)),
+            Balance::Resource => Order::Resource(selector(&table)),
         }
     }
 
@@ -139,6 +173,7 @@ impl Order {
             Order::Random(selector) => Walk::Random(selector.walk(context)),
             Order::P2c(selector) => Walk::P2c(selector.walk(context)),
             Order::Ewma(selector) => Walk::Ewma(selector.walk(context)),
+            Order::Resource(selector) => Walk::Resource(selector.walk(context)),
         }
     }
 }
@@ -151,13 +186,28 @@ where
 }
 
 impl Walk {
-    fn next(&mut self) -> Option<&Backend> {
-        match self {
+    fn next(&mut self) -> Option<Arc<Member>> {
+        let backend = match self {
             Walk::RoundRobin(iter) => iter.next(),
             Walk::LeastConn(iter) => iter.next(),
             Walk::Random(iter) => iter.next(),
             Walk::P2c(iter) => iter.next(),
             Walk::Ewma(iter) => iter.next(),
+            Walk::Resource(iter) => iter.next(),
+        };
+        backend.and_then(member_of).cloned()
+    }
+
+    /// Why there is no next one.
+    fn refusal(&self, demand: &Amounts) -> NoPick {
+        let Walk::Resource(iter) = self else {
+            return NoPick::NoneReady;
+        };
+        let could_fit = |slot: &Slot| slot.room.could_fit(demand);
+        match iter.eligible().map(could_fit).reduce(|a, b| a || b) {
+            None => NoPick::NoneReady,
+            Some(true) => NoPick::NoRoom,
+            Some(false) => NoPick::TooLarge,
         }
     }
 }

@@ -12,12 +12,14 @@ use parking_lot::Mutex;
 
 use super::endpoint::{Endpoint, State};
 use super::name::Name;
+use super::room::Counter;
 use crate::telemetry::metrics::Metrics;
 
 pub struct Registry {
     metrics: Arc<Metrics>,
     endpoints: Mutex<HashMap<String, Endpoints>>,
     names: Mutex<HashMap<String, Arc<Name>>>,
+    counters: Mutex<HashMap<String, Arc<Counter>>>,
 }
 
 /// The endpoints of one pool.
@@ -29,6 +31,7 @@ impl Registry {
             metrics,
             endpoints: Mutex::default(),
             names: Mutex::default(),
+            counters: Mutex::default(),
         }
     }
 
@@ -67,6 +70,12 @@ impl Registry {
         name
     }
 
+    /// Where the pool's picks are made, whatever its membership.
+    pub fn counter(&self, pool: &str) -> Arc<Counter> {
+        let mut counters = self.counters.lock();
+        counters.entry(pool.to_owned()).or_default().clone()
+    }
+
     /// Forgets the endpoints and names nobody holds any more, and their metric series. Call it
     /// after a reload and after a change of membership; what requests still hold goes next time.
     pub fn sweep(&self) {
@@ -76,6 +85,8 @@ impl Registry {
         });
         let mut names = self.names.lock();
         names.retain(|_, name| Arc::strong_count(name) > 1);
+        let mut counters = self.counters.lock();
+        counters.retain(|_, counter| Arc::strong_count(counter) > 1);
     }
 
     /// Nobody can take a new hold while the map is locked, so a count of one is final.
@@ -86,6 +97,9 @@ impl Registry {
             let (pool, name) = (endpoint.pool(), endpoint.name());
             self.metrics
                 .forget_endpoint(pool, name, &states, &endpoint.outcomes());
+            for dimension in endpoint.dimensions() {
+                self.metrics.forget_reserved(pool, name, &dimension);
+            }
         }
         held
     }

@@ -19,7 +19,8 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::endpoint::Endpoint;
 use super::member::EndpointTable;
-use super::pick_context::PickContext;
+use super::pick_context::{PickContext, Wanted};
+use super::room::Room;
 
 pub mod draw;
 pub mod ewma;
@@ -27,6 +28,7 @@ pub mod field;
 pub mod least_conn;
 pub mod p2c;
 pub mod random;
+pub mod resource;
 pub mod rotation;
 pub mod round_robin;
 pub mod shares;
@@ -38,6 +40,7 @@ pub use ewma::Ewma;
 pub use least_conn::LeastConn;
 pub use p2c::P2c;
 pub use random::Random;
+pub use resource::Resource;
 pub use round_robin::RoundRobin;
 
 /// How to choose among slots. One algorithm, one file.
@@ -64,6 +67,7 @@ pub struct Slot {
     pub endpoint: Arc<Endpoint>,
     /// 1..=1000.
     pub weight: u32,
+    pub room: Room,
 }
 
 /// The places one iterator has yielded. The first 64 cost no allocation.
@@ -78,6 +82,8 @@ pub struct Tried {
 pub struct Facts {
     /// When the request asked.
     pub now: Instant,
+    /// What it takes of its endpoint.
+    pub wanted: Wanted,
 }
 
 /// The owning iterator of a [`Selector`].
@@ -104,6 +110,7 @@ impl<A: Algorithm> Selector<A> {
                 slots.push(Slot {
                     endpoint: member.endpoint.clone(),
                     weight: member.weight,
+                    room: member.room.clone(),
                 });
                 slot_backends.push(backend.clone());
             }
@@ -121,7 +128,10 @@ impl<A: Algorithm> Selector<A> {
         BestFirst {
             selector: self.clone(),
             tried: Tried::default(),
-            facts: Facts { now: context.now },
+            facts: Facts {
+                now: context.now,
+                wanted: context.wanted,
+            },
         }
     }
 }
@@ -147,6 +157,14 @@ impl<A: Algorithm> BackendSelection for Selector<A> {
 }
 
 // === impl BestFirst ===
+
+impl<A> BestFirst<A> {
+    /// Those that are ready and not yet tried.
+    pub fn eligible(&self) -> impl Iterator<Item = &Slot> {
+        let slots = &self.selector.slots;
+        (0..slots.len()).filter_map(|place| slots.eligible(place, &self.tried))
+    }
+}
 
 impl<A: Algorithm> BackendIter for BestFirst<A> {
     fn next(&mut self) -> Option<&Backend> {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::member::{MemberSpec, collapse};
 use super::name::Name;
 use super::registry::Registry;
+use crate::config::amounts::Amounts;
 use crate::config::model::{Endpoint, Target};
 
 pub struct Targets(Vec<Listed>);
@@ -18,6 +19,7 @@ struct Listed {
     place: Place,
     weight: u32,
     backup: bool,
+    capacity: Amounts,
 }
 
 enum Place {
@@ -35,6 +37,7 @@ impl Targets {
             place: Place::new(&endpoint.target, registry),
             weight: endpoint.weight,
             backup: endpoint.backup,
+            capacity: endpoint.capacity,
         };
         Targets(endpoints.iter().map(listed).collect())
     }
@@ -71,6 +74,7 @@ impl Listed {
             address,
             weight: self.weight,
             backup: self.backup,
+            capacity: self.capacity,
             host,
             order,
         };

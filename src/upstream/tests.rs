@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::amounts::Amounts;
 use crate::config::model::{Balance, Health, Initial, Probe, Target};
 use crate::telemetry::metrics::Metrics;
 
@@ -12,6 +13,7 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         name: "api".to_owned(),
         balance: Balance::RoundRobin,
         endpoints: endpoints.iter().map(|text| listed(text)).collect(),
+        resources: model::Resources::default(),
         health: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),
@@ -37,6 +39,7 @@ fn listed(text: &str) -> model::Endpoint {
         target,
         weight: 1,
         backup: false,
+        capacity: Amounts::default(),
     }
 }
 
@@ -75,7 +78,17 @@ fn states(pool: &Pool) -> Vec<State> {
 /// The ports one request is offered, in order.
 fn offers(pool: &Pool) -> Vec<u16> {
     let mut candidates = pool.candidates(&PickContext::default());
-    let next = || Some(candidates.lease_next()?.lease.endpoint().address().port());
+    let next = || {
+        Some(
+            candidates
+                .lease_next()
+                .ok()?
+                .lease
+                .endpoint()
+                .address()
+                .port(),
+        )
+    };
     std::iter::from_fn(next).collect()
 }
 
@@ -235,7 +248,7 @@ fn members_follow_a_name_and_a_request_keeps_the_membership_it_began_with() {
         .collect();
     assert_eq!(names, ["10.0.0.1:1", "10.0.0.2:5", "[::1]:5"]);
     assert_eq!(members.all()[1].host.as_deref(), Some("db.internal"));
-    assert!(running.lease_next().is_some() && running.lease_next().is_none());
+    assert!(running.lease_next().is_ok() && running.lease_next().is_err());
     assert_eq!(offers(&pool).len(), 3);
 }
 

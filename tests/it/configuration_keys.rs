@@ -54,6 +54,10 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::a_backup_serves_only_while_no_other_endpoint_is_ready",
     ),
     (
+        "pools.endpoints.capacity",
+        "resources::a_request_goes_where_what_its_route_takes_fits_best",
+    ),
+    (
         "pools.endpoints.weight",
         "balancing::least_conn_spreads_held_requests_evenly_or_by_weight",
     ),
@@ -126,6 +130,22 @@ const PROOFS: &[(&str, &str)] = &[
         "forwarding::timeouts::an_origin_that_does_not_answer_gets_its_client_504",
     ),
     (
+        "pools.resources.queue_timeout",
+        "resources::the_queue_timeout_ends_a_wait",
+    ),
+    (
+        "pools.resources.request_header",
+        "resources::a_trusted_request_header_says_what_the_request_takes",
+    ),
+    (
+        "pools.resources.response_header",
+        "resources::a_response_header_teaches_what_later_requests_take",
+    ),
+    (
+        "pools.resources.when_full",
+        "resources::with_least_share_a_request_is_squeezed_in_where_most_is_left",
+    ),
+    (
         "pools.tls",
         "configuration_keys::tls_true_verifies_by_the_systems_authorities",
     ),
@@ -160,6 +180,10 @@ const PROOFS: &[(&str, &str)] = &[
     (
         "routes.body_limit",
         "forwarding::timeouts::a_body_over_the_limit_is_refused_and_its_sender_can_read_why",
+    ),
+    (
+        "routes.demand",
+        "resources::a_request_goes_where_what_its_route_takes_fits_best",
     ),
     (
         "routes.headers",

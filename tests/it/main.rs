@@ -17,6 +17,7 @@ mod health;
 mod lifecycle;
 mod limits;
 mod records;
+mod resources;
 mod retries;
 mod routing;
 mod support_works;

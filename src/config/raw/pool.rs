@@ -16,6 +16,8 @@ pub(crate) struct Pool {
     /// At least one: an address as text, or a map.
     #[schemars(required, length(min = 1))]
     pub(crate) endpoints: Option<List<TextOr<Endpoint>>>,
+    /// With `balance: resource`: where demands are told, and what happens when they fit nowhere.
+    pub(crate) resources: Option<Resources>,
     /// Active probes: exactly one of `http` and `tcp`. Default: none, every endpoint counts as healthy.
     pub(crate) health: Option<Health>,
     /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
@@ -46,6 +48,38 @@ pub(crate) enum Balance {
     /// The least time to the first byte times requests in flight, of two endpoints at random; of all in a pool of up
     /// to 16.
     Ewma,
+    /// Where what the request takes fits best.
+    Resource,
+}
+
+/// With `balance: resource`: where demands are told, and what happens when they fit nowhere.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { when_full: reject }"
+)]
+pub(crate) struct Resources {
+    /// Request header in which clients of `trusted_proxies` say what the request takes, such as `compute=8, storage=2`.
+    /// Default: none.
+    pub(crate) request_header: Option<String>,
+    /// Response header in which endpoints say, likewise, what it took; later requests of the route take the average.
+    /// Default: none.
+    pub(crate) response_header: Option<String>,
+    /// What becomes of a request that fits nowhere now. Default: `queue`.
+    pub(crate) when_full: Option<WhenFull>,
+    /// How long it may wait for room, 1ms to 5m. Default: 1s.
+    pub(crate) queue_timeout: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WhenFull {
+    /// It waits for room, then it is refused with 503.
+    Queue,
+    /// It goes where the largest share taken is the lowest.
+    LeastShare,
+    /// It is refused with 503.
+    Reject,
 }
 
 /// One upstream address.
@@ -63,6 +97,9 @@ pub(crate) struct Endpoint {
     pub(crate) weight: Option<i64>,
     /// Serves only when no other endpoint of the pool is ready. Default: false.
     pub(crate) backup: Option<bool>,
+    /// With `balance: resource`: units it has of each dimension, by name, 0.000001 to 1000000; the same dimensions for
+    /// all endpoints of a pool, at most 8. Default: none.
+    pub(crate) capacity: Option<BTreeMap<String, f64>>,
 }
 
 /// Active probes: exactly one of `http` and `tcp`.

@@ -9,7 +9,7 @@ use super::super::problem::quoted;
 use super::super::raw::pool as raw;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
-use super::{endpoint, health, tls};
+use super::{endpoint, health, resources, tls};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -27,7 +27,13 @@ pub(super) fn pools(
 
 fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Pool {
     check_name(name, at, report);
-    let endpoints = endpoint::endpoints(raw.endpoints.as_ref(), &at.key("endpoints"), report);
+    let resources = resources::resources(raw, at, report);
+    let endpoints = endpoint::endpoints(
+        raw.endpoints.as_ref(),
+        &resources.dimensions,
+        &at.key("endpoints"),
+        report,
+    );
     let health = raw
         .health
         .as_ref()
@@ -38,6 +44,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
     Pool {
         name: name.to_string(),
         balance: balance(raw.balance),
+        resources,
         endpoints,
         health,
         connect_timeout: keys
@@ -85,5 +92,6 @@ fn balance(raw: Option<raw::Balance>) -> Balance {
         Some(raw::Balance::Random) => Balance::Random,
         Some(raw::Balance::P2c) => Balance::P2c,
         Some(raw::Balance::Ewma) => Balance::Ewma,
+        Some(raw::Balance::Resource) => Balance::Resource,
     }
 }

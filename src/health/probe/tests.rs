@@ -81,6 +81,7 @@ async fn probe(
         weight: 1,
         backup: false,
         host: host.map(Arc::from),
+        room: Default::default(),
     });
     let check = Prober::new().check(&pool, &health);
     check

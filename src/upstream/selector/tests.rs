@@ -29,6 +29,7 @@ impl Bench {
                 weight,
                 backup: false,
                 host: None,
+                room: Room::default(),
             })
         };
         let table = EndpointTable::new(weights.iter().enumerate().map(member));
@@ -260,7 +261,8 @@ contract!(
     least_conn_keeps: LeastConn,
     random_keeps: Random,
     p2c_keeps: P2c,
-    ewma_keeps: Ewma
+    ewma_keeps: Ewma,
+    resource_keeps: Resource
 );
 
 #[test]
