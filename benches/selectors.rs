@@ -23,6 +23,7 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         name: "bench".to_owned(),
         balance,
         resources: Default::default(),
+        sticky: None,
         endpoints: (1..=size).map(endpoint).collect(),
         health: None,
         connect_timeout: Duration::from_secs(1),

@@ -35,6 +35,7 @@ pub mod pick_context;
 pub mod registry;
 pub mod room;
 pub mod selector;
+pub mod sticky;
 pub mod targets;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ use peer::{PeerError, PeerTemplate};
 use pick_context::PickContext;
 use registry::Registry;
 use room::{Counter, Room};
+use sticky::Sticky;
 use targets::Targets;
 
 pub struct Pool {
@@ -55,6 +57,7 @@ pub struct Pool {
     registry: Arc<Registry>,
     targets: Targets,
     peers: PeerTemplate,
+    sticky: Option<Arc<Sticky>>,
     members: ArcSwap<Members>,
     /// Held while the membership is replaced, so that two updates do not mix.
     updating: Mutex<()>,
@@ -67,16 +70,23 @@ pub struct Pool {
 
 impl Pool {
     /// Compiles a pool. Names start with their last good answers, and without one with no address
-    /// until discovery has resolved them. Fails on a TLS file that cannot be used.
+    /// until discovery has resolved them. Fails on a file of certificates or
+    /// secrets that cannot be used.
     pub fn build(config: &model::Pool, registry: &Arc<Registry>) -> Result<Arc<Pool>, PeerError> {
         let peers = PeerTemplate::build(config)?;
         let targets = Targets::new(&config.endpoints, registry);
-        let members = members(config, registry, targets.specs());
+        let sticky = config
+            .sticky
+            .as_ref()
+            .map(|sticky| Sticky::build(&config.name, sticky).map(Arc::new))
+            .transpose()?;
+        let members = members(config, registry, sticky.as_ref(), targets.specs());
         Ok(Arc::new(Pool {
             config: config.clone(),
             registry: registry.clone(),
             targets,
             peers,
+            sticky,
             members: ArcSwap::from_pointee(members),
             updating: Mutex::new(()),
             pace: Mutex::new(Pace::START),
@@ -100,6 +110,10 @@ impl Pool {
     /// How to connect to the pool's endpoints.
     pub fn peers(&self) -> &PeerTemplate {
         &self.peers
+    }
+
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_deref()
     }
 
     pub fn members(&self) -> Arc<Members> {
@@ -129,7 +143,7 @@ impl Pool {
         if self.members.load().specs() == specs {
             return false;
         }
-        let members = members(&self.config, &self.registry, specs);
+        let members = members(&self.config, &self.registry, self.sticky.as_ref(), specs);
         self.members.store(Arc::new(members));
         self.changes.send_modify(|changes| *changes += 1);
         true
@@ -142,7 +156,12 @@ impl Pool {
 }
 
 /// The membership of `specs`: live endpoints as they are, and new ones in their initial state.
-fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) -> Members {
+fn members(
+    config: &model::Pool,
+    registry: &Registry,
+    sticky: Option<&Arc<Sticky>>,
+    specs: Vec<MemberSpec>,
+) -> Members {
     let pool = &config.name;
     let live = |spec: &MemberSpec| Some((spec.weight, registry.find(pool, spec.address)?));
     let live: Vec<(u32, Arc<Endpoint>)> = specs.iter().filter_map(live).collect();
@@ -154,6 +173,7 @@ fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) ->
         let accounts = dimensions.map(|name| endpoint.account(name)).collect();
         Arc::new(Member {
             room: Room::new(spec.capacity, accounts, counter.clone()),
+            tokens: sticky.map_or_else(Box::default, |sticky| sticky.tokens(endpoint.name())),
             endpoint,
             weight: spec.weight,
             backup: spec.backup,
@@ -161,7 +181,7 @@ fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) ->
         })
     };
     let all = specs.iter().map(member).collect();
-    Members::new(config.balance, specs, all, counter.clone())
+    Members::new(config.balance, specs, all, counter.clone(), sticky.cloned())
 }
 
 /// What an endpoint starts as when it joins the `live` ones (with their weights).

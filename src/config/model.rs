@@ -4,6 +4,7 @@
 //! either/or is an enum. Nobody downstream re-checks. Read by `snapshot` (compiles it), `server`
 //! (the part that is fixed at start) and `cli`.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -205,6 +206,8 @@ pub struct Pool {
     pub name: String,
     pub balance: Balance,
     pub resources: Resources,
+    /// `None`: clients are not brought back to their endpoint.
+    pub sticky: Option<Sticky>,
     /// May hold names; at least one entry.
     pub endpoints: Vec<Endpoint>,
     pub health: Option<Health>,
@@ -266,6 +269,73 @@ pub enum WhenFull {
     Queue,
     LeastShare,
     Reject,
+}
+
+/// The cookie that brings clients back to their endpoint.
+#[derive(Clone, Debug)]
+pub struct Sticky {
+    /// Its name: a token.
+    pub cookie: String,
+    pub secrets: Secrets,
+    /// From when it is set; `None`: until the browser is closed.
+    pub ttl: Option<Duration>,
+    /// A client whose endpoint cannot serve is refused.
+    pub strict: bool,
+    pub secure: bool,
+    pub same_site: SameSite,
+    /// Begins with `/`; printable, without `;`.
+    pub path: String,
+}
+
+/// What signs cookies: the first. All verify.
+#[derive(Clone, Debug)]
+pub enum Secrets {
+    /// 1..=8.
+    Given(Vec<Secret>),
+    /// One in each line.
+    File(PathBuf),
+}
+
+/// Shorter ones could be guessed.
+pub const SECRET_BYTES_MIN: usize = 16;
+
+/// At least `SECRET_BYTES_MIN` bytes. Not shown where people debug.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl Secret {
+    /// The lines of a file that are long enough to be one.
+    pub fn in_lines(text: &str) -> Vec<Secret> {
+        let lines = text.lines().map(str::trim);
+        lines
+            .filter(|line| line.len() >= SECRET_BYTES_MIN)
+            .map(|line| Secret(line.to_owned()))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("(secret)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    Strict,
+    Lax,
+    None,
+}
+
+impl SameSite {
+    /// The word in `Set-Cookie`.
+    pub fn name(self) -> &'static str {
+        match self {
+            SameSite::Strict => "Strict",
+            SameSite::Lax => "Lax",
+            SameSite::None => "None",
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -18,6 +18,7 @@ mod respond;
 mod route;
 mod rule;
 mod server;
+mod sticky;
 mod tls;
 
 use super::model::{Config, Fixed, Live};

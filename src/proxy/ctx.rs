@@ -22,6 +22,7 @@ use crate::upstream::member::Member;
 use crate::upstream::members::{Candidates, NoPick, Pick};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::PickContext;
+use crate::upstream::sticky::Token;
 
 pub struct RequestCtx {
     pub snapshot: Arc<Snapshot>,
@@ -185,6 +186,11 @@ impl Attempts {
     /// The running attempt must not use a kept connection.
     pub fn needs_fresh_connection(&self) -> bool {
         self.stale == Stale::Repeated
+    }
+
+    /// What the client needs to come back to the running attempt's endpoint.
+    pub fn cookie(&self) -> Option<Token> {
+        self.running.as_ref()?.cookie
     }
 
     /// Those that count against a route's `retry.attempts`.

@@ -177,6 +177,11 @@ pub(super) fn prepare_response(
     if let Some(route) = ctx.route() {
         headers::apply(&route.config.response_headers, response);
     }
+    let is_final =
+        !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(cookie) = placement::cookie(ctx).filter(|_| is_final) {
+        response.add(header::SET_COOKIE, cookie);
+    }
 }
 
 /// Fields that belong to the endpoint's connection, and those its `Connection` names (RFC 9110

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::timeout_at;
 
 use crate::config::model::WhenFull;
@@ -19,24 +19,37 @@ use crate::upstream::member::Member;
 use crate::upstream::members::NoPick;
 use crate::upstream::pick_context::{PickContext, Wanted};
 
-pub(super) fn context(headers: &HeaderMap, ctx: &RequestCtx, pool: &Pool) -> PickContext<'static> {
+pub(super) fn context<'a>(
+    headers: &'a HeaderMap,
+    ctx: &RequestCtx,
+    pool: &Pool,
+) -> PickContext<'a> {
+    PickContext {
+        wanted: wanted(headers, ctx, pool),
+        headers: Some(headers),
+        hash_key: b"",
+        now: ctx.started,
+    }
+}
+
+fn wanted(headers: &HeaderMap, ctx: &RequestCtx, pool: &Pool) -> Wanted {
     let resources = &pool.config().resources;
     let Some(route) = ctx.route().filter(|_| !resources.dimensions.is_empty()) else {
-        return PickContext {
-            now: ctx.started,
-            ..PickContext::default()
-        };
+        return Wanted::default();
     };
     let is_trusted = ctx.client.is_some_and(|client| client.peer.is_trusted);
     let (learned, configured) = (&route.learned, route.config.demand);
-    PickContext {
-        wanted: Wanted {
-            demand: demand::of_request(headers, is_trusted, resources, learned, configured),
-            may_exceed: resources.when_full == WhenFull::LeastShare,
-        },
-        now: ctx.started,
-        ..PickContext::default()
+    Wanted {
+        demand: demand::of_request(headers, is_trusted, resources, learned, configured),
+        may_exceed: resources.when_full == WhenFull::LeastShare,
     }
+}
+
+/// The cookie that brings the client back to the endpoint that answers; `None`: it has it, or needs
+/// none.
+pub(super) fn cookie(ctx: &RequestCtx) -> Option<HeaderValue> {
+    let sticky = ctx.route()?.pool.as_ref()?.sticky()?;
+    sticky.set_cookie(&ctx.attempts.cookie()?)
 }
 
 /// Begins the next attempt, as soon as there is room for it.

@@ -14,6 +14,7 @@ use pingora_load_balancing::{Backend, Extensions};
 
 use super::endpoint::Endpoint;
 use super::room::Room;
+use super::sticky::Token;
 use crate::config::amounts::Amounts;
 
 /// One address a pool should have, with what its configuration says of it.
@@ -64,6 +65,8 @@ pub struct Member {
     pub host: Option<Arc<str>>,
     /// What it has of the pool's resources.
     pub room: Room,
+    /// Cookies that bring clients back to it, the current one first; empty: its pool is not sticky.
+    pub tokens: Box<[Token]>,
 }
 
 impl Member {

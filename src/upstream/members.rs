@@ -14,6 +14,7 @@ use super::room::{Counter, Reservation};
 use super::selector::{
     BestFirst, Ewma, LeastConn, P2c, Random, Resource, RoundRobin, Selector, Slot,
 };
+use super::sticky::{Affinity, Sticky, Token, Turn};
 use crate::config::amounts::Amounts;
 use crate::config::model::Balance;
 
@@ -26,6 +27,7 @@ pub struct Members {
     backup: Order,
     /// Makes pick and lease one step, so that concurrent picks see each other's in-flight.
     counter: Arc<Counter>,
+    sticky: Option<Arc<Sticky>>,
 }
 
 /// The endpoints one request may try, best first, each at most once.
@@ -37,6 +39,7 @@ pub struct Candidates {
     primary: Walk,
     backup: Walk,
     wanted: Wanted,
+    affinity: Affinity,
 }
 
 /// An endpoint given to a request.
@@ -46,6 +49,8 @@ pub struct Pick {
     pub member: Arc<Member>,
     /// What the attempt takes of the endpoint's room; `None`: its pool counts none.
     pub reservation: Option<Reservation>,
+    /// What the client needs to come back to this endpoint; `None`: nothing.
+    pub cookie: Option<Token>,
 }
 
 /// Why there is no endpoint to pick.
@@ -68,6 +73,7 @@ impl Members {
         specs: Vec<MemberSpec>,
         members: Vec<Arc<Member>>,
         counter: Arc<Counter>,
+        sticky: Option<Arc<Sticky>>,
     ) -> Self {
         let (backup, primary): (Vec<_>, Vec<_>) =
             members.iter().cloned().partition(|member| member.backup);
@@ -77,6 +83,7 @@ impl Members {
             primary: Order::new(balance, primary),
             backup: Order::new(balance, backup),
             counter,
+            sticky,
         }
     }
 
@@ -94,12 +101,20 @@ impl Members {
         self.all().iter().any(|member| member.is_ready())
     }
 
+    fn affinity(&self, context: &PickContext<'_>) -> Affinity {
+        match (&self.sticky, context.headers) {
+            (Some(sticky), Some(headers)) => sticky.affinity(headers, self.all()),
+            _ => Affinity::default(),
+        }
+    }
+
     /// The walk of one request.
     pub fn candidates(self: Arc<Self>, context: &PickContext<'_>) -> Candidates {
         Candidates {
             primary: self.primary.walk(context),
             backup: self.backup.walk(context),
             wanted: context.wanted,
+            affinity: self.affinity(context),
             members: self,
         }
     }
@@ -112,12 +127,22 @@ impl Candidates {
     /// A primary without room is waited for; backups are for when none is ready.
     pub fn lease_next(&mut self) -> Result<Pick, NoPick> {
         let _picking = self.members.counter.picking.lock();
-        let member = match self.primary.next() {
-            Some(member) => member,
-            None => next_backup(&self.primary, &mut self.backup, &self.wanted.demand)?,
+        let member = match self.affinity.next(&self.wanted) {
+            Turn::Stay(member) => member,
+            Turn::Stop(no_pick) => return Err(no_pick),
+            Turn::Choose => loop {
+                let member = match self.primary.next() {
+                    Some(member) => member,
+                    None => next_backup(&self.primary, &mut self.backup, &self.wanted.demand)?,
+                };
+                if !self.affinity.has_had(&member) {
+                    break member;
+                }
+            },
         };
         Ok(Pick {
             lease: member.endpoint.lease(),
+            cookie: self.affinity.cookie_for(&member),
             reservation: member.room.reserve(&self.wanted.demand),
             member,
         })

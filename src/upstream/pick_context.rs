@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use http::HeaderMap;
+
 use crate::config::amounts::Amounts;
 
 /// Made by the proxy for a request's first attempt; the default suits every selector that looks at
@@ -14,6 +16,8 @@ pub struct PickContext<'a> {
     pub now: Instant,
     /// What the request takes of its endpoint's room.
     pub wanted: Wanted,
+    /// Where a sticky pool finds its cookie; `None`: nobody asks for an endpoint.
+    pub headers: Option<&'a HeaderMap>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +33,7 @@ impl Default for PickContext<'_> {
             hash_key: b"",
             now: Instant::now(),
             wanted: Wanted::default(),
+            headers: None,
         }
     }
 }

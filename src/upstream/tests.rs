@@ -14,6 +14,7 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         balance: Balance::RoundRobin,
         endpoints: endpoints.iter().map(|text| listed(text)).collect(),
         resources: model::Resources::default(),
+        sticky: None,
         health: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(2),

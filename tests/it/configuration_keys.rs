@@ -146,6 +146,38 @@ const PROOFS: &[(&str, &str)] = &[
         "resources::with_least_share_a_request_is_squeezed_in_where_most_is_left",
     ),
     (
+        "pools.sticky.cookie",
+        "sticky::a_client_comes_back_to_the_endpoint_that_answered_it",
+    ),
+    (
+        "pools.sticky.path",
+        "sticky::the_cookie_has_the_attributes_that_are_asked_for",
+    ),
+    (
+        "pools.sticky.same_site",
+        "sticky::the_cookie_has_the_attributes_that_are_asked_for",
+    ),
+    (
+        "pools.sticky.secret_file",
+        "sticky::secrets_may_stand_in_a_file",
+    ),
+    (
+        "pools.sticky.secrets",
+        "sticky::a_new_secret_in_front_keeps_the_clients_and_renews_their_cookies",
+    ),
+    (
+        "pools.sticky.secure",
+        "sticky::the_cookie_has_the_attributes_that_are_asked_for",
+    ),
+    (
+        "pools.sticky.strict",
+        "sticky::with_strict_a_dead_endpoints_clients_are_refused",
+    ),
+    (
+        "pools.sticky.ttl",
+        "sticky::the_cookie_has_the_attributes_that_are_asked_for",
+    ),
+    (
         "pools.tls",
         "configuration_keys::tls_true_verifies_by_the_systems_authorities",
     ),

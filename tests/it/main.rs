@@ -20,6 +20,7 @@ mod records;
 mod resources;
 mod retries;
 mod routing;
+mod sticky;
 mod support_works;
 mod upgrades;
 mod upstream_tls;

@@ -18,6 +18,8 @@ pub(crate) struct Pool {
     pub(crate) endpoints: Option<List<TextOr<Endpoint>>>,
     /// With `balance: resource`: where demands are told, and what happens when they fit nowhere.
     pub(crate) resources: Option<Resources>,
+    /// A cookie brings clients back to the endpoint that answered them. Default: none.
+    pub(crate) sticky: Option<Sticky>,
     /// Active probes: exactly one of `http` and `tcp`. Default: none, every endpoint counts as healthy.
     pub(crate) health: Option<Health>,
     /// Time to connect, and again for a TLS handshake, 1ms to 5m. Default: 2s.
@@ -80,6 +82,42 @@ pub(crate) enum WhenFull {
     LeastShare,
     /// It is refused with 503.
     Reject,
+}
+
+/// A cookie brings clients back to the endpoint that answered them: exactly one of `secrets` and `secret_file`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { secret_file: /etc/weir/sticky.secret }"
+)]
+pub(crate) struct Sticky {
+    /// Name of the cookie, 1 to 64 letters, digits, `_` or `-`. Default: `weir_sticky`.
+    pub(crate) cookie: Option<String>,
+    /// At least 16 bytes, one or a list of up to 8: the first signs, all verify.
+    pub(crate) secrets: Option<OneOrMany<String>>,
+    /// A file with such secrets, one in each line.
+    pub(crate) secret_file: Option<String>,
+    /// How long the cookie is kept from when it was set, 1s to 365d. Default: until the browser is closed.
+    pub(crate) ttl: Option<Duration>,
+    /// Refuse a client whose endpoint cannot serve it, with 503. Default: false, it gets another endpoint.
+    pub(crate) strict: Option<bool>,
+    /// Whether the cookie goes over HTTPS only. Default: true.
+    pub(crate) secure: Option<bool>,
+    /// Whether the cookie goes with requests from other sites. Default: `lax`.
+    pub(crate) same_site: Option<SameSite>,
+    /// Path the cookie is for, begins with `/`. Default: `/`.
+    pub(crate) path: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SameSite {
+    /// Never.
+    Strict,
+    /// Only with links that are followed.
+    Lax,
+    /// Always; needs `secure`.
+    None,
 }
 
 /// One upstream address.

@@ -9,7 +9,7 @@ use super::super::problem::quoted;
 use super::super::raw::pool as raw;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
-use super::{endpoint, health, resources, tls};
+use super::{endpoint, health, resources, sticky, tls};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -38,6 +38,10 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         .health
         .as_ref()
         .and_then(|raw| health::health(raw, &at.key("health"), report));
+    let sticky = raw
+        .sticky
+        .as_ref()
+        .and_then(|raw| sticky::sticky(raw, &at.key("sticky"), report));
     let tls = tls::tls(raw.tls.as_ref(), &endpoints, &at.key("tls"), report);
     let mut keys = Keys::of(at, report);
     let day = millis(1)..=hours(24);
@@ -45,6 +49,7 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         name: name.to_string(),
         balance: balance(raw.balance),
         resources,
+        sticky,
         endpoints,
         health,
         connect_timeout: keys

@@ -82,6 +82,7 @@ async fn probe(
         backup: false,
         host: host.map(Arc::from),
         room: Default::default(),
+        tokens: Box::default(),
     });
     let check = Prober::new().check(&pool, &health);
     check

@@ -30,6 +30,7 @@ impl Bench {
                 backup: false,
                 host: None,
                 room: Room::default(),
+                tokens: Box::default(),
             })
         };
         let table = EndpointTable::new(weights.iter().enumerate().map(member));

@@ -42,6 +42,7 @@ impl Bench {
                 backup: false,
                 host: None,
                 room: Room::new(amounts(capacity), accounts.into(), counter),
+                tokens: Box::default(),
             })
         };
         let table = EndpointTable::new(capacities.iter().enumerate().map(member));
