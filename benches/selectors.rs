@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use weir::config::model::{Balance, Endpoint, Pool as Config, Target, Tls};
+use weir::config::model::{
+    Balance, Endpoint, Hash, HashKey, HashTable, Pool as Config, Target, Tls,
+};
 use weir::telemetry::metrics::Metrics;
 use weir::upstream::Pool;
 use weir::upstream::pick_context::PickContext;
@@ -17,6 +19,7 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         target: Target::Address(([10, 0, 0, 1], port).into()),
         weight: 1,
         backup: false,
+        max_in_flight: None,
         capacity: Default::default(),
     };
     Config {
@@ -25,6 +28,8 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         resources: Default::default(),
         sticky: None,
         endpoints: (1..=size).map(endpoint).collect(),
+        max_in_flight: None,
+        queue: Default::default(),
         health: None,
         connect_timeout: Duration::from_secs(1),
         read_timeout: Duration::from_secs(1),
@@ -35,28 +40,50 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
     }
 }
 
+fn hash(table: HashTable) -> Balance {
+    Balance::Hash(Hash {
+        key: HashKey::Path,
+        table,
+        bounded_load: Some(125),
+    })
+}
+
 fn pool(balance: Balance, size: u16, tls: Option<Tls>) -> Arc<Pool> {
     let registry = Arc::new(Registry::new(Metrics::new()));
     Pool::build(&config(balance, size, tls), &registry).expect("no file is read")
 }
 
 fn picks(criterion: &mut Criterion) {
+    let balances = [
+        Balance::RoundRobin,
+        Balance::LeastConn,
+        Balance::Random,
+        Balance::P2c,
+        Balance::Ewma,
+        Balance::Prequal,
+        Balance::Resource,
+        hash(HashTable::Ring),
+        hash(HashTable::Maglev),
+    ];
     for size in [8, 1000] {
-        for balance in [
-            Balance::RoundRobin,
-            Balance::LeastConn,
-            Balance::Random,
-            Balance::Resource,
-        ] {
-            let pool = pool(balance, size, None);
-            let pick = || black_box(pool.candidates(&PickContext::default()).lease_next());
-            criterion.bench_function(&format!("{balance:?}/{size}/idle"), |bencher| {
+        for balance in &balances {
+            let pool = pool(balance.clone(), size, None);
+            let context = PickContext {
+                hash_key: b"/images/logo.png",
+                ..PickContext::default()
+            };
+            let pick = || black_box(pool.candidates(black_box(&context)).lease_next());
+            let name = match balance {
+                Balance::Hash(hash) => format!("hash/{:?}", hash.table),
+                other => other.name().to_owned(),
+            };
+            criterion.bench_function(&format!("{name}/{size}/idle"), |bencher| {
                 bencher.iter(pick);
             });
             let members = pool.members();
             let running = members.all().iter().map(|member| member.endpoint.lease());
             let _running: Vec<_> = running.collect();
-            criterion.bench_function(&format!("{balance:?}/{size}/busy"), |bencher| {
+            criterion.bench_function(&format!("{name}/{size}/busy"), |bencher| {
                 bencher.iter(pick);
             });
         }

@@ -32,6 +32,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+pub use self::files::system_roots;
 pub use self::model::Config;
 pub use self::problem::{Problem, Problems, Warnings};
 pub use self::restart::restart_keys_changed;

@@ -8,4 +8,5 @@ pub mod client;
 pub mod demand;
 pub mod forwarded;
 pub mod headers;
+pub mod ip_filter;
 pub mod request_id;

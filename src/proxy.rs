@@ -1,8 +1,9 @@
 //! The adapter to Pingora: its callbacks ask one of our modules and translate the answer.
 //!
-//! The only `impl ProxyHttp`. A request that is not answered here is forwarded by Pingora to the
-//! endpoint `upstream_peer` names, attempt after attempt, until one succeeds or `failure` says no.
-//! `logging` runs once for every request, whatever became of it. Built by `server`.
+//! The only `impl ProxyHttp`, for requests that need Pingora's own machine: upgrades, which Pingora
+//! forwards to the endpoint that `upstream_peer` names. All others are served by [`Proxy::serve`], which
+//! asks the same modules in the same order. Either way each request leaves one record, whatever
+//! became of it. Built by `server`.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use pingora_core::connectors::TransportConnector;
 use pingora_core::modules::http::HttpModules;
-use pingora_core::protocols::Digest;
+use pingora_core::protocols::{Digest, Stream};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -27,28 +28,69 @@ use crate::proxy::reject::Rejection;
 mod admit;
 mod chunks;
 pub mod ctx;
+pub mod cutoff;
 pub mod downstream;
 mod exchange;
 pub mod failure;
 mod forward;
+mod hash_key;
 mod placement;
 pub mod process;
 mod record;
 pub mod reject;
 mod respond;
+mod turn;
 mod upgrade;
 mod upstream;
 
+#[derive(Clone)]
 pub struct Proxy {
     process: Arc<Process>,
-    forwarder: Forwarder,
+    forwarder: Arc<Forwarder>,
 }
 
 impl Proxy {
     pub fn new(process: Arc<Process>, connector: TransportConnector) -> Proxy {
         Proxy {
-            forwarder: Forwarder::new(process.clone(), connector),
+            forwarder: Arc::new(Forwarder::new(process.clone(), connector)),
             process,
+        }
+    }
+
+    /// Serves one request, from its head to its record, where Pingora's own machine is not needed:
+    /// no upgrade. The connection comes back for the next request, unless it is over.
+    pub async fn serve(&self, mut session: Session) -> Option<Stream> {
+        let parsed = session.as_downstream_mut().read_request().await;
+        if !matches!(parsed, Ok(true)) {
+            // Heads were checked before they came here.
+            return None;
+        }
+        let mut ctx = self.new_ctx();
+        let failed = self.answer(&mut session, &mut ctx).await.err();
+        let mut keeps = true;
+        if let Some(error) = &failed {
+            let told = self.fail_to_proxy(&mut session, error, &mut ctx).await;
+            keeps = told.can_reuse_downstream;
+        }
+        record::write(&self.process, &session, failed.as_deref(), &ctx);
+        // What the request held is given back before the wait for the next one.
+        drop(ctx);
+        if !keeps {
+            return None;
+        }
+        let finished = session.downstream_session.finish().await;
+        finished
+            .ok()
+            .flatten()
+            .map(|reusable| reusable.into_parts().0)
+    }
+
+    /// Answers a request that is no upgrade.
+    async fn answer(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+        match admit::admit(session, ctx) {
+            Ok(Next::Forward) => self.forwarder.forward(session, ctx).await,
+            Ok(Next::Answer(answer)) => answer.send(session).await,
+            Err(rejection) => Err(ctx.reject(rejection)),
         }
     }
 }
@@ -67,11 +109,7 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         match admit::admit(session, ctx) {
-            Ok(Next::Forward) if session.is_upgrade_req() => Ok(false),
-            Ok(Next::Forward) => {
-                let forwarded = self.forwarder.forward(session, ctx);
-                forwarded.await.map(|()| true)
-            }
+            Ok(Next::Forward) => Ok(false),
             Ok(Next::Answer(answer)) => answer.send(session).await.map(|()| true),
             Err(rejection) => Err(ctx.reject(rejection)),
         }
@@ -84,7 +122,7 @@ impl ProxyHttp for Proxy {
     ) -> Result<Box<HttpPeer>> {
         exchange::next_peer(session, ctx, &self.process.metrics)
             .await
-            .map_err(|rejection| ctx.reject(rejection))
+            .map_err(|ending| ctx.end(ending))
     }
 
     async fn connected_to_upstream(
@@ -117,9 +155,6 @@ impl ProxyHttp for Proxy {
         _end_of_stream: bool,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        if body.is_some() {
-            ctx.attempts.body_passed();
-        }
         match ctx.body.add(body.as_ref().map_or(0, Bytes::len)) {
             Verdict::Within => Ok(()),
             Verdict::TooLarge { .. } => Err(ctx.reject(Rejection::BodyTooLarge)),
@@ -181,9 +216,10 @@ impl ProxyHttp for Proxy {
                 self.process.metrics.rejected(rejection.name());
                 respond::reject(session, rejection, ctx.request_id()).await
             }
-            Ending::ClientClosed | Ending::ClientStalled | Ending::TunnelTimeout => {
-                respond::nothing()
-            }
+            Ending::ClientClosed
+            | Ending::ClientStalled
+            | Ending::TunnelTimeout
+            | Ending::Shutdown => respond::nothing(),
         }
     }
 

@@ -25,6 +25,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
+use crate::config;
 use crate::config::model::{Config, Fixed};
 use crate::proxy::Proxy;
 use crate::proxy::process::Process;
@@ -67,6 +68,8 @@ pub enum StartError {
     AccessLog(io::Error),
     #[error(transparent)]
     Build(#[from] PeerError),
+    #[error("{0}")]
+    Roots(String),
     #[error("cannot start a runtime: {0}")]
     Runtime(io::Error),
     #[error("--upgrade needs server.upgrade_socket")]
@@ -95,6 +98,8 @@ pub fn run(start: Start) -> Result<(), StartError> {
     if !start.upgrade {
         check_bindable(&fixed)?;
     }
+    // Read by every connector, with or without a pool that needs them.
+    config::system_roots().map_err(StartError::Roots)?;
     let metrics = Metrics::new();
     let registry = Arc::new(Registry::new(metrics.clone()));
     let access_log = AccessLog::open(
@@ -149,12 +154,13 @@ fn serve(
         "drain",
         Drain {
             process: process.clone(),
-            caps,
+            caps: caps.clone(),
             pid_file: fixed.pid_file.clone(),
         },
     ));
     let signals = Signals {
         process: process.clone(),
+        caps,
         handover: Handover {
             socket: fixed.upgrade_socket.clone(),
             listeners,
@@ -196,8 +202,9 @@ fn edge_service(
     conf: &Arc<ServerConf>,
 ) -> Service<Edge> {
     let connector = TransportConnector::new(Some(ConnectorOptions::from_server_conf(conf)));
-    let proxy = http_proxy(conf, Proxy::new(process.clone(), connector));
-    let edge = Edge::new(process.clone(), proxy, caps.clone());
+    let proxy = Proxy::new(process.clone(), connector);
+    let pingora = http_proxy(conf, proxy.clone());
+    let edge = Edge::new(process.clone(), proxy, pingora, caps.clone());
     let mut service = Service::new("listeners".to_owned(), edge);
     for listener in &fixed.listeners {
         let config = ListenerConfig::tcp(listener.bind.to_string());

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::config::model;
 use crate::policy::demand::Learned;
+use crate::policy::ip_filter::IpFilter;
 use crate::routing::Table;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
 use crate::upstream::Pool;
@@ -30,6 +31,8 @@ pub struct Snapshot {
 /// A route with what it needs at hand.
 pub struct Route {
     pub config: model::Route,
+    /// Whom it serves.
+    pub clients: IpFilter,
     /// `None`: the route answers itself.
     pub pool: Option<Arc<Pool>>,
     pub metrics: RouteMetrics,
@@ -94,6 +97,7 @@ fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -
     let pool_name = pool.as_ref().map_or("-", |pool| pool.name());
     Route {
         metrics: metrics.route(&route.name, pool_name),
+        clients: IpFilter::new(&route.allow, &route.deny),
         config: route.clone(),
         pool,
         learned: Learned::default(),

@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! config ─ targets ─ discovery ─ member specs ─ members ─ candidates ─ pick (lease, member) ─ peer
-//!              names ┘   registry: endpoints ┘       └ selector
+//!              names ┘   registry: endpoints ┘       └ selector     └ turns: queue
 //! ```
 
 use std::collections::BTreeSet;
@@ -16,15 +16,16 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use pingora_load_balancing::Backend;
-use tokio::sync::futures::Notified;
 use tokio::sync::watch;
 
 use crate::config::model;
 
 pub mod discovery;
+pub mod drain_rate;
 pub mod endpoint;
 pub mod kept;
 pub mod latency;
+pub mod load_report;
 pub mod member;
 pub mod members;
 pub mod name;
@@ -32,11 +33,14 @@ pub mod observation;
 pub mod peer;
 pub mod penalty;
 pub mod pick_context;
+pub mod queue;
 pub mod registry;
 pub mod room;
 pub mod selector;
+pub mod signals;
 pub mod sticky;
 pub mod targets;
+pub mod turns;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -48,9 +52,10 @@ use members::{Candidates, Members};
 use peer::{PeerError, PeerTemplate};
 use pick_context::PickContext;
 use registry::Registry;
-use room::{Counter, Room};
+use room::Room;
 use sticky::Sticky;
 use targets::Targets;
+use turns::Limits;
 
 pub struct Pool {
     config: model::Pool,
@@ -59,13 +64,14 @@ pub struct Pool {
     peers: PeerTemplate,
     sticky: Option<Arc<Sticky>>,
     members: ArcSwap<Members>,
+    /// `None`: no request ever waits for its turn.
+    limits: Option<Arc<Limits>>,
     /// Held while the membership is replaced, so that two updates do not mix.
     updating: Mutex<()>,
     /// When names are looked up next; of `discovery`.
     pace: Mutex<Pace>,
     /// Counts changes of membership.
     changes: watch::Sender<u64>,
-    counter: Arc<Counter>,
 }
 
 impl Pool {
@@ -81,6 +87,10 @@ impl Pool {
             .map(|sticky| Sticky::build(&config.name, sticky).map(Arc::new))
             .transpose()?;
         let members = members(config, registry, sticky.as_ref(), targets.specs());
+        let limits = config.is_limited().then(|| {
+            let metrics = registry.metrics().queue(&config.name);
+            Limits::new(config, registry.turns(&config.name), metrics)
+        });
         Ok(Arc::new(Pool {
             config: config.clone(),
             registry: registry.clone(),
@@ -88,10 +98,10 @@ impl Pool {
             peers,
             sticky,
             members: ArcSwap::from_pointee(members),
+            limits,
             updating: Mutex::new(()),
             pace: Mutex::new(Pace::START),
             changes: watch::Sender::new(0),
-            counter: registry.counter(&config.name),
         }))
     }
 
@@ -120,6 +130,11 @@ impl Pool {
         self.members.load_full()
     }
 
+    /// What bounds its requests; `None`: nothing does.
+    pub fn limits(&self) -> Option<&Arc<Limits>> {
+        self.limits.as_ref()
+    }
+
     /// Whether some endpoint may be picked now.
     pub fn is_ready(&self) -> bool {
         self.members.load().is_ready()
@@ -128,11 +143,6 @@ impl Pool {
     /// The endpoints one request may try, best first.
     pub fn candidates(&self, context: &PickContext<'_>) -> Candidates {
         self.members().candidates(context)
-    }
-
-    /// Ends when an attempt of this pool gives its room back, from the time it is first polled.
-    pub fn freed(&self) -> Notified<'_> {
-        self.counter.freed.notified()
     }
 
     /// Replaces the membership by a discovery result; true when that is a change. Requests that
@@ -166,22 +176,23 @@ fn members(
     let live = |spec: &MemberSpec| Some((spec.weight, registry.find(pool, spec.address)?));
     let live: Vec<(u32, Arc<Endpoint>)> = specs.iter().filter_map(live).collect();
     let initial = initial_state(config.health.as_ref(), &live);
-    let counter = registry.counter(pool);
     let member = |spec: &MemberSpec| {
         let endpoint = registry.endpoint(pool, spec.address, || initial);
         let dimensions = config.resources.dimensions.iter();
         let accounts = dimensions.map(|name| endpoint.account(name)).collect();
         Arc::new(Member {
-            room: Room::new(spec.capacity, accounts, counter.clone()),
+            room: Room::new(spec.capacity, accounts),
             tokens: sticky.map_or_else(Box::default, |sticky| sticky.tokens(endpoint.name())),
             endpoint,
             weight: spec.weight,
             backup: spec.backup,
+            max_in_flight: spec.max_in_flight,
             host: spec.host.clone(),
         })
     };
     let all = specs.iter().map(member).collect();
-    Members::new(config.balance, specs, all, counter.clone(), sticky.cloned())
+    let picking = registry.picking(pool);
+    Members::new(&config.balance, specs, all, picking, sticky.cloned())
 }
 
 /// What an endpoint starts as when it joins the `live` ones (with their weights).

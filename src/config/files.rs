@@ -1,5 +1,7 @@
 //! The files that the configuration names: are they there, and do they hold what they should?
 //!
+//! The system's root certificates are looked at as well, where a pool verifies by them.
+//!
 //! The only I/O of the pipeline beside reading the file itself; nothing is created or opened for writing. Called by
 //! `load`, after `validate` and into the same report.
 
@@ -7,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use pingora_core::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -94,14 +97,40 @@ fn secrets(sticky: &Sticky, at: &At<'_>, report: &mut Report<'_>) {
 }
 
 fn certificates(tls: &Tls, at: &At<'_>, report: &mut Report<'_>) {
-    if let Some(ca) = &tls.ca {
-        pem(ca, &at.key("ca"), report, "certificate", is_chain);
+    match &tls.ca {
+        Some(ca) => pem(ca, &at.key("ca"), report, "certificate", is_chain),
+        None if tls.verify => roots(at, report),
+        None => {}
     }
     if let Some((cert, key)) = &tls.identity {
         pem(cert, &at.key("cert"), report, "certificate", is_chain);
         pem(key, &at.key("key"), report, "private key", |pem| {
             PrivateKeyDer::from_pem_slice(pem).map(|_| ())
         });
+    }
+}
+
+/// Without any, every connection to the pool would fail.
+fn roots(at: &At<'_>, report: &mut Report<'_>) {
+    let what = match system_roots() {
+        Ok(0) => "this system has no root certificates to verify by".to_string(),
+        Ok(_) => return,
+        Err(why) => why,
+    };
+    let hint = "install ca-certificates, set SSL_CERT_FILE, or give ca";
+    report.problem_at_key(at, what, hint.to_string());
+}
+
+/// How many root certificates Pingora will find: where `SSL_CERT_FILE` and `SSL_CERT_DIR` say, else where OpenSSL looks.
+/// Pingora panics where this fails.
+pub fn system_roots() -> Result<usize, String> {
+    let mut roots = RootCertStore::empty();
+    match load_platform_certs_incl_env_into_store(&mut roots) {
+        Ok(()) => Ok(roots.len()),
+        Err(error) => Err(format!(
+            "the system's root certificates cannot be read: {}",
+            error.root_cause()
+        )),
     }
 }
 

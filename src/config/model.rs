@@ -103,6 +103,10 @@ pub struct Route {
     /// Unique; the `route` label of log and metrics. Given, or made from host and path.
     pub name: String,
     pub rule: Rule,
+    /// Clients that are served; empty: all that `deny` does not hold.
+    pub allow: Vec<IpNet>,
+    /// Clients that are refused.
+    pub deny: Vec<IpNet>,
     pub action: Action,
     /// The whole request, from its head to the last byte of the response; `None`: no bound.
     pub timeout: Option<Duration>,
@@ -210,6 +214,10 @@ pub struct Pool {
     pub sticky: Option<Sticky>,
     /// May hold names; at least one entry.
     pub endpoints: Vec<Endpoint>,
+    /// Attempts on all endpoints together, 1..=1000000; `None`: no bound.
+    pub max_in_flight: Option<u32>,
+    /// Where requests wait while the pool is at its limit.
+    pub queue: Queue,
     pub health: Option<Health>,
     /// TCP connect, and again for a TLS handshake.
     pub connect_timeout: Duration,
@@ -224,28 +232,84 @@ pub struct Pool {
     pub tls: Option<Tls>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where requests wait while their pool, or each of its endpoints, is at `max_in_flight`.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    /// Requests that may wait. 0..=100000; 0: none, all are refused at the limit.
+    pub length: usize,
+    /// How long one may wait.
+    pub timeout: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            length: 1024,
+            timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Balance {
     RoundRobin,
     LeastConn,
     Random,
     P2c,
     Ewma,
+    Prequal,
     Resource,
+    Hash(Hash),
 }
 
 impl Balance {
     /// The word in the configuration and in `weir status`.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         match self {
             Balance::RoundRobin => "round_robin",
             Balance::LeastConn => "least_conn",
             Balance::Random => "random",
             Balance::P2c => "p2c",
             Balance::Ewma => "ewma",
+            Balance::Prequal => "prequal",
             Balance::Resource => "resource",
+            Balance::Hash(_) => "hash",
         }
     }
+}
+
+/// A bound of 1.25, in hundredths: the choice of Google and Vimeo.
+pub const HASH_BOUND_DEFAULT: u32 = 125;
+
+/// Consistent hashing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hash {
+    pub key: HashKey,
+    pub table: HashTable,
+    /// Of an endpoint's fair share of the load, in hundredths, 105..=1000; `None`: no bound.
+    pub bounded_load: Option<u32>,
+}
+
+/// What of a request is hashed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HashKey {
+    /// The client's address, without port.
+    Address,
+    /// Without query.
+    Path,
+    /// Path and query.
+    Uri,
+    Header(HeaderName),
+    /// The cookie of that name.
+    Cookie(String),
+    /// The query argument of that name, as it is sent.
+    Argument(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HashTable {
+    Ring,
+    Maglev,
 }
 
 /// How a pool balanced by `resource` learns of demands, and what it does where they do not fit.
@@ -258,8 +322,6 @@ pub struct Resources {
     /// Where endpoints say what a request took.
     pub response_header: Option<HeaderName>,
     pub when_full: WhenFull,
-    /// How long a request may wait for room.
-    pub queue_timeout: Duration,
 }
 
 /// What becomes of a request that fits into no endpoint now.
@@ -345,8 +407,20 @@ pub struct Endpoint {
     pub weight: u32,
     /// Serves only when no other endpoint of the pool is ready.
     pub backup: bool,
+    /// Attempts it gets at once (a name: each of its addresses), 1..=1000000; `None`: no bound.
+    pub max_in_flight: Option<u32>,
     /// What it has of the pool's resources, by dimension.
     pub capacity: Amounts,
+}
+
+impl Pool {
+    /// Whether a request may have to wait for its turn.
+    pub fn is_limited(&self) -> bool {
+        let mut endpoints = self.endpoints.iter();
+        self.max_in_flight.is_some()
+            || endpoints.any(|endpoint| endpoint.max_in_flight.is_some())
+            || self.balance == Balance::Resource && self.resources.when_full == WhenFull::Queue
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

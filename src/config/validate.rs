@@ -3,6 +3,7 @@
 //! A value that is wrong is reported and replaced by its default, so that everything after it is looked at too; the
 //! `Config` may be handed out only if the report has no problem. No I/O. Called by `config`.
 
+mod balance;
 mod endpoint;
 mod headers;
 mod health;
@@ -12,6 +13,7 @@ mod log;
 mod name;
 mod pattern;
 mod pool;
+mod queue;
 mod redirect;
 mod resources;
 mod respond;

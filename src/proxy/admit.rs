@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 use crate::config::model::{Action, PathPattern, Redirect};
 use crate::policy::body_limit::{self, Meter, Verdict};
 use crate::policy::client::{self, Scheme};
-use crate::policy::request_id;
+use crate::policy::{ip_filter, request_id};
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::reject::Rejection;
@@ -31,6 +31,7 @@ pub(super) fn admit(session: &mut Session, ctx: &mut RequestCtx) -> Result<Next,
     }
     normalise_target(session, ctx)?;
     find_route(session, ctx)?;
+    check_client(ctx)?;
     set_deadline(session, ctx);
     let route = ctx.route().ok_or(Rejection::NoRoute)?;
     let answer = match &route.config.action {
@@ -112,6 +113,16 @@ fn find_route(session: &Session, ctx: &mut RequestCtx) -> Result<(), Rejection> 
         .find(host, path, &head.method, &head.headers);
     ctx.route = Some(found.ok_or(Rejection::NoRoute)?);
     Ok(())
+}
+
+fn check_client(ctx: &RequestCtx) -> Result<(), Rejection> {
+    let (Some(route), Some(client)) = (ctx.route(), &ctx.client) else {
+        return Err(Rejection::Forbidden);
+    };
+    match route.clients.verdict(client.address.ip()) {
+        ip_filter::Verdict::Allowed => Ok(()),
+        ip_filter::Verdict::Denied | ip_filter::Verdict::NotAllowed => Err(Rejection::Forbidden),
+    }
 }
 
 fn host(headers: &HeaderMap) -> &[u8] {

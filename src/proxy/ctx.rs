@@ -19,10 +19,12 @@ use crate::snapshot::{Route, Snapshot};
 use crate::upstream::Pool;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::member::Member;
-use crate::upstream::members::{Candidates, NoPick, Pick};
+use crate::upstream::members::{Candidates, Pick};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::PickContext;
+use crate::upstream::selector::Outlook;
 use crate::upstream::sticky::Token;
+use crate::upstream::turns::Granted;
 
 pub struct RequestCtx {
     pub snapshot: Arc<Snapshot>,
@@ -38,6 +40,8 @@ pub struct RequestCtx {
     /// Counts the body against the route's limit.
     pub body: Meter,
     pub attempts: Attempts,
+    /// Time spent in a pool's queue; `None`: it never had to wait.
+    pub queued: Option<Duration>,
     /// From the head to the first byte of the endpoint's response.
     pub first_byte: Option<Duration>,
     /// What an expired deadline means for the client.
@@ -61,6 +65,7 @@ impl RequestCtx {
             route: None,
             body: Meter::new(None),
             attempts: Attempts::default(),
+            queued: None,
             first_byte: None,
             overdue: Rejection::RequestTimeout,
             ending: None,
@@ -92,11 +97,22 @@ impl RequestCtx {
 
     /// Remembers why the request ends here, and says so in the form Pingora's callbacks return.
     pub fn reject(&mut self, rejection: Rejection) -> Box<Error> {
-        self.ending = Some(Ending::Rejected(rejection));
-        Error::explain(
-            ErrorType::HTTPStatus(rejection.status().as_u16()),
-            rejection.text(),
-        )
+        self.end(Ending::Rejected(rejection))
+    }
+
+    /// As `reject`, for an end of any kind.
+    pub fn end(&mut self, ending: Ending) -> Box<Error> {
+        self.ending = Some(ending);
+        match ending {
+            Ending::Rejected(rejection) => Error::explain(
+                ErrorType::HTTPStatus(rejection.status().as_u16()),
+                rejection.text(),
+            ),
+            Ending::ClientClosed
+            | Ending::ClientStalled
+            | Ending::TunnelTimeout
+            | Ending::Shutdown => Error::new_down(ErrorType::ConnectionClosed),
+        }
     }
 }
 
@@ -137,9 +153,9 @@ pub struct Attempt {
 
 impl Attempts {
     /// Ends the last attempt and begins one at the best endpoint not yet tried, or at the last one
-    /// again after a stale connection. The first attempt begins when the context says, which spares a
-    /// look at the clock.
-    pub fn begin(&mut self, pool: &Pool, context: &PickContext<'_>) -> Result<Arc<Member>, NoPick> {
+    /// again after a stale connection; `None`: none is left. The first attempt begins with the
+    /// request, which spares a look at the clock.
+    pub fn begin(&mut self, pool: &Pool, context: &PickContext<'_>) -> Option<Arc<Member>> {
         if self.stale == Stale::Met {
             self.stale = Stale::Repeated;
         } else {
@@ -149,19 +165,45 @@ impl Attempts {
                 .get_or_insert_with(|| pool.candidates(context));
             self.running = Some(candidates.lease_next()?);
         }
-        let pick = self.running.as_ref().ok_or(NoPick::NoneReady)?;
         let is_first = self.made.is_empty();
+        let began = if is_first {
+            context.now
+        } else {
+            Instant::now()
+        };
+        self.run(began)
+    }
+
+    /// What the request takes fits into none of the endpoints that are left.
+    pub fn lacks_room(&self) -> bool {
+        let outlook = self.candidates.as_ref().map(Candidates::outlook);
+        outlook == Some(Outlook::NoRoom)
+    }
+
+    /// Ends the last attempt where its endpoint is not asked again, and lends the candidates out to
+    /// wait for a turn with.
+    pub fn lend_candidates(&mut self, pool: &Pool, context: &PickContext<'_>) -> Candidates {
+        self.running = None;
+        let candidates = self.candidates.take();
+        candidates.unwrap_or_else(|| pool.candidates(context))
+    }
+
+    /// Begins an attempt with the turn that was waited for.
+    pub fn begin_with(&mut self, granted: Granted, began: Instant) -> Option<Arc<Member>> {
+        self.candidates = Some(granted.candidates);
+        self.running = Some(granted.pick);
+        self.run(began)
+    }
+
+    fn run(&mut self, began: Instant) -> Option<Arc<Member>> {
+        let pick = self.running.as_ref()?;
         self.made.push(Attempt {
             endpoint: pick.lease.endpoint().clone(),
             outcome: Outcome::Pending,
-            began: if is_first {
-                context.now
-            } else {
-                Instant::now()
-            },
+            began,
             connect: None,
         });
-        Ok(pick.member.clone())
+        Some(pick.member.clone())
     }
 
     /// The running route is not measured.
@@ -172,6 +214,11 @@ impl Attempts {
     /// Bytes of the request's body came by: the endpoint could not answer before.
     pub fn body_passed(&mut self) {
         self.body_at = Some(Instant::now());
+    }
+
+    /// The next attempt is at the last endpoint again.
+    pub fn repeats(&self) -> bool {
+        self.stale == Stale::Met
     }
 
     /// The last attempt failed on a kept connection; false: that happened to this request before.

@@ -3,8 +3,8 @@
 //! Invariants: Pingora never reads a byte beyond the request it was given (what a client sends early
 //! is held back for the next head, so pipelining works and no request skips the strict head check);
 //! while a request runs, the client's close is noticed, and no part of a response waits for the next;
-//! an idle connection holds no read buffer; once
-//! a request's deadline has passed, every read and write fails. `server::connection` makes it and
+//! an idle connection holds no read buffer; once a request's deadline has passed, or the process has
+//! cut the connection, every read and every write that waits fails. `server::connection` makes it and
 //! feeds heads from it; `proxy` reaches it through the session to set a deadline or open a tunnel.
 
 use std::any::Any;
@@ -28,6 +28,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 use crate::proxy::chunks::{Chunks, Malformed};
+use crate::proxy::cutoff::Cutoff;
 
 mod outgoing;
 
@@ -82,14 +83,17 @@ pub struct Downstream {
     pub underscores: bool,
     /// Set through a shared reference, while Pingora owns the session.
     tunnel: AtomicBool,
+    /// Likewise: reads hold what comes and end when the client closes.
+    holding: AtomicBool,
     /// Milliseconds after `opened` at which the running request is over.
     deadline: AtomicU64,
     opened: Instant,
     timer: Option<Pin<Box<Sleep>>>,
+    cutoff: Arc<Cutoff>,
 }
 
 impl Downstream {
-    pub fn new(stream: Stream) -> Self {
+    pub fn new(stream: Stream, cutoff: Arc<Cutoff>) -> Self {
         Downstream {
             stream,
             held: BytesMut::new(),
@@ -98,9 +102,11 @@ impl Downstream {
             unflushed: false,
             underscores: false,
             tunnel: AtomicBool::new(false),
+            holding: AtomicBool::new(false),
             deadline: AtomicU64::new(NEVER),
             opened: Instant::now(),
             timer: None,
+            cutoff,
         }
     }
 
@@ -126,7 +132,11 @@ impl Downstream {
 
     /// Waits for more bytes and adds them to what is held. 0: the client closed.
     pub async fn fill(&mut self) -> io::Result<usize> {
-        poll_fn(|cx| self.poll_fill(cx)).await
+        poll_fn(|cx| {
+            self.cutoff.check(cx)?;
+            self.poll_fill(cx)
+        })
+        .await
     }
 
     /// The first `length` held bytes, for Pingora to parse; reading goes on with this body, then
@@ -168,9 +178,25 @@ impl Downstream {
         self.deadline.store(NEVER, Ordering::Release);
     }
 
+    /// While set, every read of the running request waits for the client to close, and holds what it
+    /// sends; nothing is lost. Beyond 64 KiB it stays in the socket, and a close behind it is not seen.
+    pub fn hold(&self, holding: bool) {
+        self.holding.store(holding, Ordering::Release);
+    }
+
     /// The deadline has ended the running request.
     pub fn is_overdue(&self) -> bool {
         self.deadline.load(Ordering::Acquire) <= self.elapsed_ms()
+    }
+
+    /// The process has ended the running request.
+    pub fn is_cut(&self) -> bool {
+        self.cutoff.is_cut()
+    }
+
+    /// Returns when the process ends the running request: for waits that do not read from the client.
+    pub async fn until_cut(&self) {
+        poll_fn(|cx| self.cutoff.poll(cx)).await;
     }
 
     /// The running request's body cannot be read in one way only.
@@ -215,7 +241,7 @@ impl Downstream {
         Poll::Ready(Ok(read))
     }
 
-    /// The request has no bytes left: waits for the client to close, and holds what it sends early.
+    /// The request has no bytes left, or they are not wanted yet: waits for the client to close, and holds what it sends early.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.held.len() < HELD_BYTES_MAX {
             if ready!(self.poll_fill(cx))? == 0 {
@@ -338,6 +364,10 @@ impl AsyncRead for Downstream {
         let this = self.get_mut();
         this.check_deadline(cx)?;
         this.flush_before_waiting(cx);
+        this.cutoff.check(cx)?;
+        if this.holding.load(Ordering::Acquire) {
+            return this.poll_closed(cx);
+        }
         match &this.left {
             _ if this.is_tunnel() => {}
             Left::Chunked {
@@ -373,6 +403,7 @@ impl AsyncWrite for Downstream {
             // A deadline must end a stalled write, but the error response that tells of it is
             // written after the deadline: only a write that has to wait is checked.
             this.check_deadline(cx)?;
+            this.cutoff.check(cx)?;
         }
         written
     }
@@ -383,6 +414,7 @@ impl AsyncWrite for Downstream {
         this.unflushed = flushed.is_pending();
         if this.unflushed {
             this.check_deadline(cx)?;
+            this.cutoff.check(cx)?;
         }
         flushed
     }

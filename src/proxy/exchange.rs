@@ -12,20 +12,22 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use prometheus::IntGauge;
 
-use crate::config::model;
+use crate::config::model::{self, Balance};
 use crate::policy::forwarded::Told;
 use crate::policy::headers::HeaderTarget;
 use crate::policy::{demand, forwarded, headers, request_id};
 use crate::proxy::ctx::{Counted, RequestCtx};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
+use crate::proxy::hash_key::hash_key;
 use crate::proxy::placement;
 use crate::proxy::reject::Rejection;
-use crate::proxy::upgrade;
 use crate::proxy::upstream::Timeouts;
+use crate::proxy::{turn, upgrade};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::member::Member;
+use crate::upstream::pick_context::PickContext;
 
 /// The pool of the request's route.
 pub(super) fn pool(ctx: &RequestCtx) -> Result<Arc<Pool>, Rejection> {
@@ -33,22 +35,32 @@ pub(super) fn pool(ctx: &RequestCtx) -> Result<Arc<Pool>, Rejection> {
     pool.cloned().ok_or(Rejection::Internal)
 }
 
-/// The next endpoint to try, as soon as it has room.
+/// The next endpoint to try; where the pool has limits, in its turn.
 pub(super) async fn next_member(
     pool: &Pool,
     session: &mut Session,
     ctx: &mut RequestCtx,
     metrics: &Metrics,
-) -> Result<Arc<Member>, Rejection> {
+) -> Result<Arc<Member>, Ending> {
     let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
     if ctx.route().is_some_and(|route| !route.config.measure) {
         ctx.attempts.do_not_measure();
     }
-    let context = placement::context(&session.req_header().headers, ctx, pool);
-    let member = match placement::begin(ctx, pool, &context).await {
-        Ok(member) => member,
+    let hash_key = match &pool.config().balance {
+        Balance::Hash(hash) => {
+            let head = session.req_header();
+            hash_key(&hash.key, &head.uri, &head.headers, ctx.client.as_ref())
+        }
+        _ => Vec::new(),
+    };
+    let context = PickContext {
+        hash_key: &hash_key,
+        ..placement::context(&session.req_header().headers, ctx, pool)
+    };
+    let Some(member) = turn::begin_attempt(session, ctx, pool, &context).await? else {
         // With endpoints tried, the client is told what became of the last one.
-        Err(no_pick) => return Err(last_outcome.map_or(no_pick.into(), Outcome::rejection)),
+        let rejection = last_outcome.map_or(Rejection::NoEndpoint, Outcome::rejection);
+        return Err(Ending::Rejected(rejection));
     };
     if let Some(outcome) = last_outcome {
         metrics.retried(outcome.name());
@@ -69,8 +81,8 @@ pub(super) async fn next_peer(
     session: &mut Session,
     ctx: &mut RequestCtx,
     metrics: &Metrics,
-) -> Result<Box<HttpPeer>, Rejection> {
-    let pool = pool(ctx)?;
+) -> Result<Box<HttpPeer>, Ending> {
+    let pool = pool(ctx).map_err(Ending::Rejected)?;
     let member = next_member(&pool, session, ctx, metrics).await?;
     let mut peer = peer(&pool, &member, session, ctx);
     upgrade::read_late(&mut peer);
@@ -242,18 +254,17 @@ pub(super) fn note_failure(session: &Session, ctx: &mut RequestCtx, error: &mut 
         .and_then(|attempt| attempt.connect);
     ctx.attempts.failed(outcome);
     let allowed = ctx.route().map_or(0, |route| route.config.retry_attempts) as usize;
-    let mut failed = FailedAttempt {
+    // It costs no attempt, once, unless the route allows none.
+    let is_stale = outcome == Outcome::Reset && connect == Some(Duration::ZERO);
+    let is_free = is_stale && allowed > 0 && ctx.attempts.meet_stale_connection();
+    let failed = FailedAttempt {
         outcome,
         connected: connect.is_some(),
         response_started: session.response_written().is_some(),
         idempotent: session.req_header().method.is_idempotent(),
         body_replayable: !session.as_ref().retry_buffer_truncated(),
-        attempts_left: allowed > 0,
+        attempts_left: is_free || ctx.attempts.counted() <= allowed,
     };
-    let is_stale = outcome == Outcome::Reset && connect == Some(Duration::ZERO);
-    if !(is_stale && failed.may_retry() && ctx.attempts.meet_stale_connection()) {
-        failed.attempts_left = ctx.attempts.counted() <= allowed;
-    }
     error.set_retry(failed.may_retry());
 }
 
@@ -261,13 +272,24 @@ fn is_overdue(session: &Session) -> bool {
     Downstream::of(session.stream()).is_some_and(Downstream::is_overdue)
 }
 
+/// The process or the request's deadline does not wait for it any longer.
+pub(super) fn ended_from_outside(session: &Session, ctx: &RequestCtx) -> Option<Ending> {
+    let downstream = Downstream::of(session.stream())?;
+    if downstream.is_cut() {
+        return Some(Ending::Shutdown);
+    }
+    downstream
+        .is_overdue()
+        .then_some(Ending::Rejected(ctx.overdue))
+}
+
 /// Why the request ends, when no attempt will be made again.
 pub(super) fn ending(session: &Session, error: &Error, ctx: &RequestCtx) -> Ending {
     if let Some(ending) = ctx.ending {
         return ending;
     }
-    if is_overdue(session) {
-        return Ending::Rejected(ctx.overdue);
+    if let Some(ending) = ended_from_outside(session, ctx) {
+        return ending;
     }
     if Downstream::of(session.stream()).is_some_and(Downstream::is_malformed) {
         return Ending::Rejected(Rejection::BadRequest("malformed chunked body"));

@@ -100,6 +100,8 @@ pub enum Ending {
     ClientStalled,
     /// Neither side of a tunnel sent anything for its pool's `tunnel_timeout`.
     TunnelTimeout,
+    /// The process ended and did not wait for it.
+    Shutdown,
 }
 
 /// Reads an error that is not the upstream's.

@@ -25,9 +25,10 @@ use crate::policy::body_limit::Verdict;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::downstream::Downstream;
 use crate::proxy::exchange;
+use crate::proxy::failure::Ending;
 use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
-use crate::proxy::upstream::{Piece, Upstream, request};
+use crate::proxy::upstream::{Buffers, Piece, Upstream, request};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::kept::Key;
@@ -36,11 +37,16 @@ use crate::upstream::member::Member;
 pub(super) struct Forwarder {
     process: Arc<Process>,
     connector: TransportConnector,
+    buffers: Buffers,
 }
 
 impl Forwarder {
     pub(super) fn new(process: Arc<Process>, connector: TransportConnector) -> Forwarder {
-        Forwarder { process, connector }
+        Forwarder {
+            process,
+            connector,
+            buffers: Buffers::default(),
+        }
     }
 
     /// Returns when the whole response has been given to the client.
@@ -51,7 +57,7 @@ impl Forwarder {
         loop {
             let member = exchange::next_member(&pool, session, ctx, metrics)
                 .await
-                .map_err(|rejection| ctx.reject(rejection))?;
+                .map_err(|ending| ctx.end(ending))?;
             let Err(mut error) = self.attempt(&pool, &member, session, ctx).await else {
                 return Ok(());
             };
@@ -79,7 +85,7 @@ impl Forwarder {
         };
         let method = &session.req_header().method;
         let mut conversation = Conversation {
-            upstream: Upstream::new(stream, exchange::timeouts(pool, ctx), method),
+            upstream: Upstream::new(stream, exchange::timeouts(pool, ctx), method, &self.buffers),
             session,
             ctx,
             metrics: &self.process.metrics,
@@ -112,16 +118,27 @@ impl Forwarder {
         ctx: &mut RequestCtx,
     ) -> Result<Stream> {
         let peer = exchange::peer(pool, member, session, ctx);
-        let connected = self.connector.new_stream(&peer).await;
+        let connected = tokio::select! {
+            biased;
+            connected = self.connector.new_stream(&peer) => connected,
+            () = until_cut(session) => return Err(ctx.end(Ending::Shutdown)),
+        };
         let stream = connected.map_err(|error| error.into_up())?;
         ctx.attempts.connected(false);
         Ok(stream)
     }
 }
 
+async fn until_cut(session: &Session) {
+    match Downstream::of(session.stream()) {
+        Some(downstream) => downstream.until_cut().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// One request and its response, on the way.
 struct Conversation<'a> {
-    upstream: Upstream,
+    upstream: Upstream<'a>,
     session: &'a mut Session,
     ctx: &'a mut RequestCtx,
     metrics: &'a Metrics,
@@ -177,6 +194,7 @@ impl Conversation<'_> {
         if self.ctx.body.add(bytes.len()) != Verdict::Within {
             return Err(self.ctx.reject(Rejection::BodyTooLarge));
         }
+        self.ctx.attempts.body_passed();
         let mut sent = self.upstream.write_body(bytes).await;
         if sent.is_ok() && self.session.as_downstream_mut().is_body_done() {
             sent = self.end_request().await;

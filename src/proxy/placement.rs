@@ -1,34 +1,23 @@
-//! Where a request goes: what its pool's selector is told, and the wait for room.
+//! Where a request may go: what its pool's selector is told of it, beside the hash key, and how its client comes back.
 //!
-//! A request that fits nowhere now waits until an attempt gives room back or its patience ends; it
-//! is woken with all others that wait, and whoever fits first goes first. Called by `exchange` for
-//! each attempt.
-
-use std::pin::pin;
-use std::sync::Arc;
-use std::time::Instant;
+//! Called by `exchange`: before each attempt, and when an endpoint has answered.
 
 use http::{HeaderMap, HeaderValue};
-use tokio::time::timeout_at;
 
 use crate::config::model::WhenFull;
 use crate::policy::demand;
 use crate::proxy::ctx::RequestCtx;
 use crate::upstream::Pool;
-use crate::upstream::member::Member;
-use crate::upstream::members::NoPick;
 use crate::upstream::pick_context::{PickContext, Wanted};
+use crate::upstream::sticky::Brought;
 
-pub(super) fn context<'a>(
-    headers: &'a HeaderMap,
-    ctx: &RequestCtx,
-    pool: &Pool,
-) -> PickContext<'a> {
+pub(super) fn context(headers: &HeaderMap, ctx: &RequestCtx, pool: &Pool) -> PickContext<'static> {
+    let sticky = pool.sticky();
     PickContext {
-        wanted: wanted(headers, ctx, pool),
-        headers: Some(headers),
         hash_key: b"",
         now: ctx.started,
+        wanted: wanted(headers, ctx, pool),
+        brought: sticky.map_or_else(Brought::default, |sticky| sticky.brought(headers)),
     }
 }
 
@@ -42,6 +31,7 @@ fn wanted(headers: &HeaderMap, ctx: &RequestCtx, pool: &Pool) -> Wanted {
     Wanted {
         demand: demand::of_request(headers, is_trusted, resources, learned, configured),
         may_exceed: resources.when_full == WhenFull::LeastShare,
+        may_wait: resources.when_full == WhenFull::Queue,
     }
 }
 
@@ -50,36 +40,4 @@ fn wanted(headers: &HeaderMap, ctx: &RequestCtx, pool: &Pool) -> Wanted {
 pub(super) fn cookie(ctx: &RequestCtx) -> Option<HeaderValue> {
     let sticky = ctx.route()?.pool.as_ref()?.sticky()?;
     sticky.set_cookie(&ctx.attempts.cookie()?)
-}
-
-/// Begins the next attempt, as soon as there is room for it.
-pub(super) async fn begin(
-    ctx: &mut RequestCtx,
-    pool: &Pool,
-    context: &PickContext<'_>,
-) -> Result<Arc<Member>, NoPick> {
-    let first = ctx.attempts.begin(pool, context);
-    let resources = &pool.config().resources;
-    if first.as_ref().err() != Some(&NoPick::NoRoom) || resources.when_full != WhenFull::Queue {
-        return first;
-    }
-    let own = resources.queue_timeout;
-    let patience = ctx.time_left().map_or(own, |left| left.min(own));
-    let deadline = tokio::time::Instant::now() + patience;
-    loop {
-        // Listens before it looks, so that no room is missed.
-        let mut freed = pin!(pool.freed());
-        freed.as_mut().enable();
-        let context = PickContext {
-            now: Instant::now(),
-            ..*context
-        };
-        match ctx.attempts.begin(pool, &context) {
-            Err(NoPick::NoRoom) => {}
-            placed => return placed,
-        }
-        if timeout_at(deadline, freed).await.is_err() {
-            return Err(NoPick::NoRoom);
-        }
-    }
 }

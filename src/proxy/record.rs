@@ -51,7 +51,7 @@ pub(super) fn write(process: &Process, session: &Session, error: Option<&Error>,
         route: ctx.route().map_or("-", |route| &route.config.name),
         pool: ctx.route().map_or("-", |route| route.pool_name()),
         timers: Timers {
-            queue: None,
+            queue: ctx.queued,
             connect: ctx
                 .attempts
                 .made()
@@ -75,6 +75,7 @@ fn termination(ctx: &RequestCtx) -> &'static str {
         Some(Ending::ClientClosed) => "client_closed",
         Some(Ending::ClientStalled) => "client_stalled",
         Some(Ending::TunnelTimeout) => "tunnel_timeout",
+        Some(Ending::Shutdown) => "shutdown",
     }
 }
 

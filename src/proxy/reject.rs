@@ -6,13 +6,13 @@
 
 use http::StatusCode;
 
-use crate::upstream::members::NoPick;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The request cannot be read in one way only; the text says why.
     BadRequest(&'static str),
     MethodNotAllowed,
+    /// The route does not serve this client's address.
+    Forbidden,
     NoRoute,
     /// The head did not arrive in time.
     HeaderTimeout,
@@ -25,6 +25,10 @@ pub enum Rejection {
     TooManyConnectionsPerAddress,
     /// No endpoint of the pool is ready.
     NoEndpoint,
+    /// Its pool is at its limit, and so is the queue. The seconds until that will be different, where known.
+    QueueFull(Option<u32>),
+    /// Its turn did not come in time; likewise.
+    QueueTimeout(Option<u32>),
     /// What the request takes fits into no endpoint.
     NoRoom,
     ConnectFailed,
@@ -42,11 +46,15 @@ pub enum Rejection {
 /// Seconds a client is asked to wait after a 503: about the time in which probes notice a recovery.
 const RETRY_AFTER: u32 = 5;
 
+/// Every method but CONNECT is passed on; these are the ones in use.
+const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
+
 impl Rejection {
     /// One of each kind.
-    pub const ALL: [Rejection; 19] = [
+    pub const ALL: [Rejection; 22] = [
         Rejection::BadRequest("malformed request"),
         Rejection::MethodNotAllowed,
+        Rejection::Forbidden,
         Rejection::NoRoute,
         Rejection::HeaderTimeout,
         Rejection::BodyTimeout,
@@ -56,6 +64,8 @@ impl Rejection {
         Rejection::TooManyConnections,
         Rejection::TooManyConnectionsPerAddress,
         Rejection::NoEndpoint,
+        Rejection::QueueFull(None),
+        Rejection::QueueTimeout(None),
         Rejection::NoRoom,
         Rejection::ConnectFailed,
         Rejection::ConnectTimeout,
@@ -71,6 +81,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(_) => "bad_request",
             Rejection::MethodNotAllowed => "method_not_allowed",
+            Rejection::Forbidden => "forbidden",
             Rejection::NoRoute => "no_route",
             Rejection::HeaderTimeout => "header_timeout",
             Rejection::BodyTimeout => "body_timeout",
@@ -80,6 +91,8 @@ impl Rejection {
             Rejection::TooManyConnections => "too_many_connections",
             Rejection::TooManyConnectionsPerAddress => "too_many_connections_per_address",
             Rejection::NoEndpoint => "no_endpoint",
+            Rejection::QueueFull(_) => "queue_full",
+            Rejection::QueueTimeout(_) => "queue_timeout",
             Rejection::NoRoom => "no_room",
             Rejection::ConnectFailed => "connect_failed",
             Rejection::ConnectTimeout => "connect_timeout",
@@ -95,6 +108,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(_) => StatusCode::BAD_REQUEST,
             Rejection::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Rejection::Forbidden => StatusCode::FORBIDDEN,
             Rejection::NoRoute => StatusCode::NOT_FOUND,
             Rejection::HeaderTimeout | Rejection::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             Rejection::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
@@ -103,6 +117,8 @@ impl Rejection {
             Rejection::TooManyConnections
             | Rejection::TooManyConnectionsPerAddress
             | Rejection::NoEndpoint
+            | Rejection::QueueFull(_)
+            | Rejection::QueueTimeout(_)
             | Rejection::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Rejection::ConnectFailed | Rejection::UpstreamClosed | Rejection::UpstreamMalformed => {
                 StatusCode::BAD_GATEWAY
@@ -119,6 +135,7 @@ impl Rejection {
         match self {
             Rejection::BadRequest(reason) => reason,
             Rejection::MethodNotAllowed => "this method is not served here",
+            Rejection::Forbidden => "this address is not served here",
             Rejection::NoRoute => "no route leads from this host and path",
             Rejection::HeaderTimeout => "the request's head did not arrive in time",
             Rejection::BodyTimeout => "the request's body did not arrive in time",
@@ -128,6 +145,8 @@ impl Rejection {
             Rejection::TooManyConnections => "too many connections",
             Rejection::TooManyConnectionsPerAddress => "too many connections from this address",
             Rejection::NoEndpoint => "no endpoint is ready to serve this request",
+            Rejection::QueueFull(_) => "too many requests wait already",
+            Rejection::QueueTimeout(_) => "the request's turn did not come in time",
             Rejection::NoRoom => "no endpoint has room for this request",
             Rejection::ConnectFailed => "the endpoint could not be reached",
             Rejection::ConnectTimeout => "the endpoint could not be reached in time",
@@ -139,8 +158,16 @@ impl Rejection {
         }
     }
 
+    /// What `Allow` says; only a 405 has one (RFC 9110 §15.5.6).
+    pub fn allow(self) -> Option<&'static str> {
+        (self.status() == StatusCode::METHOD_NOT_ALLOWED).then_some(ALLOWED)
+    }
+
     /// Seconds for `Retry-After`; only a 503 has one.
     pub fn retry_after(self) -> Option<u32> {
+        if let Rejection::QueueFull(Some(seconds)) | Rejection::QueueTimeout(Some(seconds)) = self {
+            return Some(seconds);
+        }
         (self.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER)
     }
 
@@ -158,15 +185,6 @@ impl Rejection {
             format!("{status}: {text}\nrequest id {request_id}\n"),
             "text/plain; charset=utf-8",
         )
-    }
-}
-
-impl From<NoPick> for Rejection {
-    fn from(no_pick: NoPick) -> Rejection {
-        match no_pick {
-            NoPick::NoneReady => Rejection::NoEndpoint,
-            NoPick::NoRoom | NoPick::TooLarge => Rejection::NoRoom,
-        }
     }
 }
 
@@ -196,6 +214,7 @@ mod tests {
             let status = rejection.status();
             assert!(status.is_client_error() || status.is_server_error());
             assert_eq!(rejection.retry_after().is_some(), status.as_u16() == 503);
+            assert_eq!(rejection.allow().is_some(), status.as_u16() == 405);
         }
     }
 

@@ -6,12 +6,14 @@
 //! connection is given back for the next request only when both messages ended cleanly and nothing
 //! else has arrived. Made and driven by `forward`.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::{Method, Version};
+use http::Method;
 use pingora_core::protocols::Stream;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -20,21 +22,22 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::proxy::chunks::{Chunks, Malformed};
 
+mod buffers;
 pub(super) mod request;
 mod response;
 
+pub(super) use buffers::Buffers;
 use response::Head;
 
-/// Room for one read: a head and a body of 64 KiB, a common buffer size, come at once if they are there.
-const FILL_BYTES: usize = 68 * 1024;
 /// A head that has not ended by then is no head.
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// A head this long is parsed at each read, so that garbage is known early; a longer one only when
 /// its end has come, so that one sent byte by byte costs no more than one sent whole.
 const EAGER_BYTES: usize = 4096;
 
-pub(super) struct Upstream {
+pub(super) struct Upstream<'a> {
     stream: Stream,
+    buffers: &'a Buffers,
     /// Read, not yet consumed.
     held: BytesMut,
     /// Leading bytes of `held` that were handed out.
@@ -82,10 +85,16 @@ pub(super) enum Piece<'a> {
     End,
 }
 
-impl Upstream {
-    pub(super) fn new(stream: Stream, timeouts: Timeouts, method: &Method) -> Upstream {
+impl<'a> Upstream<'a> {
+    pub(super) fn new(
+        stream: Stream,
+        timeouts: Timeouts,
+        method: &Method,
+        buffers: &'a Buffers,
+    ) -> Self {
         Upstream {
             stream,
+            buffers,
             held: BytesMut::new(),
             given: 0,
             request: RequestFraming::Sized,
@@ -101,6 +110,7 @@ impl Upstream {
         let both_over =
             matches!(self.response, Response::Over) && self.request == RequestFraming::Over;
         let nothing_else = self.held.len() == self.given;
+        self.buffers.give(self.held);
         (both_over && nothing_else && self.keeps).then_some(self.stream)
     }
 
@@ -257,11 +267,27 @@ impl Upstream {
 
     /// Reads more; 0: the endpoint closed.
     async fn fill(&mut self) -> Result<usize> {
-        self.held.reserve(FILL_BYTES);
-        let read = self.stream.read_buf(&mut self.held);
-        in_time(self.timeouts.read, ErrorType::ReadTimedout, read)
+        if self.held.is_empty() {
+            self.buffers.give(std::mem::take(&mut self.held));
+        }
+        let time = self.timeouts.read;
+        let read = poll_fn(|cx| self.poll_fill(cx));
+        in_time(time, ErrorType::ReadTimedout, read)
             .await?
             .map_err(|error| broken(ErrorType::ReadError, "reading the response", error))
+    }
+
+    /// Reads into a buffer that is kept only if there was something to read.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut fresh = self.buffers.take();
+        let read = pin!(self.stream.read_buf(&mut fresh)).poll(cx);
+        if self.held.is_empty() && matches!(read, Poll::Ready(Ok(1..))) {
+            self.held = fresh;
+        } else {
+            self.held.extend_from_slice(&fresh);
+            self.buffers.give(fresh);
+        }
+        read
     }
 }
 
@@ -280,6 +306,3 @@ fn closed(when: &'static str) -> Box<Error> {
 fn malformed(what: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InvalidHTTPHeader, what).into_up()
 }
-
-/// What the endpoint was asked in, and answers in.
-const VERSION: Version = Version::HTTP_11;

@@ -1,25 +1,41 @@
 //! Connection caps: how many connections there may be, in all and from one client address.
 //!
-//! A place is a guard: dropping it gives it back exactly once. The map holds only addresses that have
-//! a connection open, so it is bounded by the global cap. Used by `server::connection`.
+//! A place is a guard: dropping it gives it back exactly once. The maps hold only what has a
+//! connection open, so they are bounded by the global cap. Used by `server::connection`; `drain` and
+//! `signals` end here what they do not wait for.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use crate::config::model::Limits;
+use crate::proxy::cutoff::Cutoff;
 use crate::proxy::reject::Rejection;
+
+/// How long requests that are cut off may take to be recorded; each needs one turn of its task.
+const CUT_OFF_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Default)]
 pub(super) struct Caps {
     open: AtomicUsize,
-    by_address: Mutex<HashMap<IpAddr, usize>>,
+    held: Mutex<Held>,
     /// Told each time the last connection has gone.
     emptied: Notify,
+}
+
+/// What the places hold; touched when a connection comes or goes.
+#[derive(Default)]
+struct Held {
+    by_address: HashMap<IpAddr, usize>,
+    cutoffs: HashMap<u64, Arc<Cutoff>>,
+    entered_total: u64,
+    is_cut_off: bool,
 }
 
 impl Caps {
@@ -31,20 +47,28 @@ impl Caps {
         limits: &Limits,
     ) -> Result<Place, Rejection> {
         let key = key(client);
-        let mut by_address = self.by_address.lock();
+        let held = &mut *self.held.lock();
         if self.open() >= limits.connections {
             return Err(Rejection::TooManyConnections);
         }
-        let count = by_address.entry(key).or_insert(0);
+        let count = held.by_address.entry(key).or_insert(0);
         // An entry just made is below the cap, which is at least 1.
         if *count >= limits.connections_per_address {
             return Err(Rejection::TooManyConnectionsPerAddress);
         }
         *count += 1;
         self.open.fetch_add(1, Ordering::Relaxed);
+        let cutoff = Arc::new(Cutoff::default());
+        if held.is_cut_off {
+            cutoff.cut();
+        }
+        held.entered_total += 1;
+        held.cutoffs.insert(held.entered_total, cutoff.clone());
         Ok(Place {
             caps: self.clone(),
             key,
+            number: held.entered_total,
+            cutoff,
         })
     }
 
@@ -64,15 +88,28 @@ impl Caps {
         }
     }
 
-    fn leave(&self, key: IpAddr) {
-        let mut by_address = self.by_address.lock();
+    /// Ends every connection, also those that come later. Returns when their requests are recorded,
+    /// but after `CUT_OFF_MAX` at the latest.
+    pub(super) async fn cut_off(&self) {
+        {
+            let mut held = self.held.lock();
+            held.is_cut_off = true;
+            held.cutoffs.values().for_each(|cutoff| cutoff.cut());
+        }
+        // Either way the process ends next.
+        let _ = timeout(CUT_OFF_MAX, self.empty()).await;
+    }
+
+    fn leave(&self, key: IpAddr, number: u64) {
+        let held = &mut *self.held.lock();
+        held.cutoffs.remove(&number);
         if self.open.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.emptied.notify_waiters();
         }
-        if let Some(count) = by_address.get_mut(&key) {
+        if let Some(count) = held.by_address.get_mut(&key) {
             *count -= 1;
             if *count == 0 {
-                by_address.remove(&key);
+                held.by_address.remove(&key);
             }
         }
     }
@@ -82,11 +119,20 @@ impl Caps {
 pub(super) struct Place {
     caps: Arc<Caps>,
     key: IpAddr,
+    number: u64,
+    cutoff: Arc<Cutoff>,
+}
+
+impl Place {
+    /// What ends this connection when the process does not wait for it.
+    pub(super) fn cutoff(&self) -> Arc<Cutoff> {
+        self.cutoff.clone()
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.caps.leave(self.key);
+        self.caps.leave(self.key, self.number);
     }
 }
 
@@ -157,6 +203,22 @@ mod tests {
                 .collect::<Vec<_>>(),
         );
         assert_eq!(caps.open(), 0);
-        assert!(caps.by_address.lock().is_empty());
+        let held = caps.held.lock();
+        assert!(held.by_address.is_empty() && held.cutoffs.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cut_reaches_who_is_there_and_who_comes_later() {
+        let (caps, limits) = (Arc::new(Caps::default()), limits(100, 100));
+        let place = enter(&caps, "10.0.0.1", &limits).ok().unwrap();
+        // Nobody takes note, so it gives up waiting.
+        caps.cut_off().await;
+        assert!(place.cutoff().is_cut());
+        let late = enter(&caps, "10.0.0.2", &limits).ok().unwrap();
+        assert!(late.cutoff().is_cut());
+        drop((place, late));
+        let began = tokio::time::Instant::now();
+        caps.cut_off().await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

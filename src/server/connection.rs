@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use bytes::BytesMut;
 use pingora_core::apps::{HttpServerApp, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::server::ShutdownWatch;
-use pingora_proxy::HttpProxy;
+use pingora_proxy::{HttpProxy, Session};
 use pingora_timeout::timeout;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
@@ -34,21 +35,25 @@ const IDLE_GRACE: Duration = Duration::from_secs(1);
 
 pub(super) struct Edge {
     process: Arc<Process>,
-    proxy: Arc<HttpProxy<Proxy>>,
+    proxy: Proxy,
+    /// The same, with Pingora's own machine around it.
+    pingora: Arc<HttpProxy<Proxy>>,
     caps: Arc<Caps>,
 }
 
 impl Edge {
-    pub(super) fn new(process: Arc<Process>, proxy: HttpProxy<Proxy>, caps: Arc<Caps>) -> Edge {
+    pub(super) fn new(
+        process: Arc<Process>,
+        proxy: Proxy,
+        pingora: HttpProxy<Proxy>,
+        caps: Arc<Caps>,
+    ) -> Edge {
         Edge {
             process,
-            proxy: Arc::new(proxy),
+            proxy,
+            pingora: Arc::new(pingora),
             caps,
         }
-    }
-
-    fn limits(&self) -> Limits {
-        self.process.snapshot.load().config.limits.clone()
     }
 
     async fn accept(&self, stream: Stream, shutdown: &ShutdownWatch) {
@@ -60,10 +65,13 @@ impl Edge {
         let Some(&address) = peer else {
             return;
         };
-        let mut downstream = Box::new(Downstream::new(stream));
         match self.admit(address) {
-            Ok(_open) => self.serve(downstream, address, shutdown).await,
+            Ok(open) => {
+                let downstream = Box::new(Downstream::new(stream, open.place.cutoff()));
+                self.serve(downstream, address, shutdown).await;
+            }
             Err(rejection) => {
+                let mut downstream = Downstream::new(stream, Arc::default());
                 self.process.metrics.rejected(rejection.name());
                 answer_and_close(&mut downstream, rejection).await;
             }
@@ -78,7 +86,7 @@ impl Edge {
         self.process.metrics.connections.inc();
         Ok(Open {
             process: self.process.clone(),
-            _place: place,
+            place,
         })
     }
 
@@ -97,14 +105,12 @@ impl Edge {
                 idle: &mut idle,
                 began: None,
             };
-            if !incoming
-                .begins(self.limits().keepalive_timeout, shutdown.clone())
-                .await
-            {
+            let keepalive_timeout = self.process.snapshot.load().config.limits.keepalive_timeout;
+            if !incoming.begins(keepalive_timeout, shutdown.clone()).await {
                 return;
             }
             // Asked for only now: a reload counts for every head that begins after it.
-            let limits = self.limits();
+            let limits = self.process.snapshot.load().config.limits.clone();
             let (length, head) = match incoming.next_head(&limits).await {
                 Ok(Some(found)) => found,
                 Ok(None) => return,
@@ -118,9 +124,19 @@ impl Edge {
             };
             served += 1;
             let is_last = served >= limits.keepalive_requests || self.process.is_draining();
-            let session = lend(downstream, length, &head, &limits, is_last);
-            let reused = self.proxy.process_new_http(session, shutdown).await;
-            match reused.and_then(|reused| Downstream::reclaim(reused.consume().0)) {
+            let bytes = downstream.begin_request(length, head.body, head.underscores);
+            let stream = if head.upgrade {
+                let mut session = ServerSession::new_http1(downstream);
+                prepare(&mut session, bytes, &limits, is_last);
+                let reused = self.pingora.process_new_http(session, shutdown).await;
+                reused.map(|reused| reused.consume().0)
+            } else {
+                let mut session = Session::new_h1(downstream);
+                prepare(session.as_downstream_mut(), bytes, &limits, is_last);
+                // Boxed: an idle connection has no room for a request.
+                Box::pin(self.proxy.serve(session)).await
+            };
+            match stream.and_then(Downstream::reclaim) {
                 Some(reclaimed) => downstream = reclaimed,
                 None => return,
             }
@@ -178,14 +194,14 @@ impl ServerApp for Edge {
     }
 
     async fn cleanup(&self) {
-        self.proxy.http_cleanup().await;
+        self.pingora.http_cleanup().await;
     }
 }
 
 /// An admitted connection; dropping it takes it out of every count.
 struct Open {
     process: Arc<Process>,
-    _place: Place,
+    place: Place,
 }
 
 impl Drop for Open {
@@ -281,22 +297,13 @@ fn skip_empty_lines(downstream: &mut Downstream) -> bool {
     downstream.held().is_empty()
 }
 
-/// Lends the connection to Pingora for one request.
-fn lend(
-    mut downstream: Box<Downstream>,
-    length: usize,
-    head: &Head,
-    limits: &Limits,
-    is_last: bool,
-) -> ServerSession {
-    let bytes = downstream.begin_request(length, head.body, head.underscores);
-    let mut session = ServerSession::new_http1(downstream);
+/// Readies a session on the connection for one request, whose head is `bytes`.
+fn prepare(session: &mut ServerSession, bytes: BytesMut, limits: &Limits, is_last: bool) {
     session.set_pipelined_prefix(bytes);
     session.set_keepalive_reuses_remaining(Some(u32::from(!is_last)));
     session.set_read_timeout(Some(limits.body_timeout));
     session.set_write_timeout(Some(limits.send_timeout));
     session.set_total_drain_timeout(Some(limits.body_timeout));
-    session
 }
 
 /// Says why and closes so that the client can read it.
@@ -328,9 +335,13 @@ fn response_bytes(rejection: Rejection) -> Vec<u8> {
         .retry_after()
         .map(|seconds| format!("Retry-After: {seconds}\r\n"))
         .unwrap_or_default();
+    let allow = rejection
+        .allow()
+        .map(|methods| format!("Allow: {methods}\r\n"))
+        .unwrap_or_default();
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
-         Cache-Control: no-store\r\n{retry_after}Connection: close\r\n\r\n{body}",
+         Cache-Control: no-store\r\n{retry_after}{allow}Connection: close\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()

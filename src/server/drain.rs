@@ -2,7 +2,7 @@
 //!
 //! Pingora would sleep its whole grace period, with or without work. This service waits for the
 //! connections instead, at most the configured drain timeout, then ends the process; SIGINT ends the
-//! wait at once. Runs as one Pingora background service.
+//! wait at once. What is cut off is still recorded. Runs as one Pingora background service.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -52,12 +52,14 @@ impl Drain {
     async fn wait(&self, mut interrupt: Signal) {
         tokio::time::sleep(SETTLE).await;
         let drain_timeout = self.process.snapshot.load().config.drain_timeout;
-        tokio::select! {
+        let why = tokio::select! {
             drained = timeout(drain_timeout, self.caps.empty()) => match drained {
-                Ok(()) => info!("drained"),
-                Err(_) => warn!("drain timeout: {} connections cut off", self.caps.open()),
+                Ok(()) => return info!("drained"),
+                Err(_) => "drain timeout",
             },
-            _ = interrupt.recv() => warn!("SIGINT: {} connections cut off", self.caps.open()),
-        }
+            _ = interrupt.recv() => "SIGINT",
+        };
+        warn!("{why}: {} connections cut off", self.caps.open());
+        self.caps.cut_off().await;
     }
 }

@@ -62,6 +62,8 @@ pub(super) struct Head {
     pub(super) body: Body,
     /// Some field name has an underscore, which CGI-like endpoints cannot tell from a dash.
     pub(super) underscores: bool,
+    /// It asks for another protocol.
+    pub(super) upgrade: bool,
 }
 
 /// Checks a whole head, its final empty line included.
@@ -186,6 +188,7 @@ struct Fields {
     content_length: Option<u64>,
     chunked: bool,
     underscores: bool,
+    upgrade: bool,
 }
 
 impl Fields {
@@ -210,6 +213,10 @@ impl Fields {
             4 if name.eq_ignore_ascii_case(b"host") => self.add_host(value),
             14 if name.eq_ignore_ascii_case(b"content-length") => self.add_length(value),
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => self.add_encoding(value),
+            7 if name.eq_ignore_ascii_case(b"upgrade") => {
+                self.upgrade = true;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -274,6 +281,7 @@ impl Fields {
         Ok(Head {
             body,
             underscores: self.underscores,
+            upgrade: self.upgrade,
         })
     }
 }

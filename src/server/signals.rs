@@ -12,11 +12,13 @@ use pingora_core::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::proxy::process::Process;
+use crate::server::caps::Caps;
 use crate::server::handover::Handover;
 use crate::server::reload::Reload;
 
 pub(super) struct Signals {
     pub(super) process: Arc<Process>,
+    pub(super) caps: Arc<Caps>,
     pub(super) reload: Reload,
     pub(super) handover: Handover,
 }
@@ -29,6 +31,7 @@ impl ShutdownSignalWatch for Signals {
         tokio::select! {
             _ = interrupt.recv() => {
                 info!("SIGINT: stopping at once");
+                self.caps.cut_off().await;
                 return ShutdownSignal::FastShutdown;
             }
             _ = terminate.recv() => info!("SIGTERM: draining"),

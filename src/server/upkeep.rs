@@ -35,12 +35,14 @@ impl Upkeep {
         }
     }
 
-    /// Forgets, for ever, what the configuration has no more and no request holds any longer.
+    /// Forgets, for ever, what the configuration has no more and no request holds any longer, and
+    /// looks after those who wait.
     async fn sweep(&self) {
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
             self.process.registry.sweep();
             self.process.kept.sweep(Instant::now());
+            self.process.registry.look_again();
         }
     }
 

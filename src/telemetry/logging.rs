@@ -14,9 +14,10 @@
 //! | other crates | at warn |
 //!
 //! The rest of Pingora logs an error for each request that fails, which any client can cause; the
-//! access log has the same with its cause.
+//! access log has the same with its cause. One line of the first part is an alarm about nothing, and
+//! is left out: [`is_false_alarm`].
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::time::SystemTime;
 
@@ -56,7 +57,7 @@ impl Log for ByTarget {
     }
 
     fn log(&self, record: &Record<'_>) {
-        if self.enabled(record.metadata()) {
+        if self.enabled(record.metadata()) && !is_false_alarm(record.target(), record.args()) {
             self.0.log(record);
         }
     }
@@ -78,6 +79,13 @@ fn level_of(target: &str, ours: LevelFilter) -> LevelFilter {
     } else {
         LevelFilter::Off
     }
+}
+
+/// In an upgrade the new process listens for the sockets before the old one is told to send them, and
+/// so is always early; Pingora reports each second of its wait as an error.
+fn is_false_alarm(target: &str, text: &fmt::Arguments<'_>) -> bool {
+    target == "pingora_core::server::transfer_fd"
+        && text.to_string().starts_with("No incoming socket transfer")
 }
 
 fn is_within(target: &str, module: &str) -> bool {
@@ -147,6 +155,16 @@ mod tests {
         ] {
             assert_eq!(level_of(target, ours), expected, "{target} at {ours}");
         }
+    }
+
+    #[test]
+    fn only_the_wait_for_sockets_is_a_false_alarm() {
+        const TRANSFER: &str = "pingora_core::server::transfer_fd";
+        let wait = "No incoming socket transfer, sleep 1s and try again";
+        let gave_up = "Giving up reading socket from: /run/weir.sock";
+        assert!(is_false_alarm(TRANSFER, &format_args!("{wait}")));
+        assert!(!is_false_alarm(TRANSFER, &format_args!("{gave_up}")));
+        assert!(!is_false_alarm("weir::server", &format_args!("{wait}")));
     }
 
     #[test]

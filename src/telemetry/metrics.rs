@@ -21,20 +21,12 @@ const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 pub struct Metrics {
     registry: Registry,
-    requests: IntCounterVec,
-    request_duration: HistogramVec,
-    first_byte: HistogramVec,
-    received_bytes: IntCounterVec,
-    sent_bytes: IntCounterVec,
+    routes: Routes,
+    endpoints: Endpoints,
     rejections: IntCounterVec,
     retries: IntCounterVec,
-    picks: IntCounterVec,
-    endpoint_in_flight: IntGaugeVec,
-    endpoint_ready: IntGaugeVec,
-    endpoint_transitions: IntCounterVec,
-    endpoint_failures: IntCounterVec,
-    endpoint_reserved: GaugeVec,
-    probes: IntCounterVec,
+    queue_length: IntGaugeVec,
+    queue_wait: HistogramVec,
     pub requests_in_flight: IntGauge,
     pub connections: IntGauge,
     pub connections_accepted: IntCounter,
@@ -50,31 +42,8 @@ impl Metrics {
         let registry = Registry::new();
         let declare = Declare(&registry);
         let metrics = Metrics {
-            requests: declare.counters(
-                "weir_requests_total",
-                "Requests that ended, by route, pool and class of the status sent.",
-                &["route", "pool", "code_class"],
-            ),
-            request_duration: declare.histograms(
-                "weir_request_duration_seconds",
-                "Time from a request's head to the last byte of its response.",
-                &["route", "pool"],
-            ),
-            first_byte: declare.histograms(
-                "weir_upstream_first_byte_seconds",
-                "Time from a request's head to the first byte of the endpoint's response.",
-                &["route", "pool"],
-            ),
-            received_bytes: declare.counters(
-                "weir_received_bytes_total",
-                "Request body bytes received from clients.",
-                &["route", "pool"],
-            ),
-            sent_bytes: declare.counters(
-                "weir_sent_bytes_total",
-                "Response body bytes sent to clients.",
-                &["route", "pool"],
-            ),
+            routes: Routes::declare(&declare),
+            endpoints: Endpoints::declare(&declare),
             rejections: declare.counters(
                 "weir_rejections_total",
                 "Requests and connections refused or failed by weir itself, by reason.",
@@ -85,40 +54,15 @@ impl Metrics {
                 "Attempts made again on another endpoint, by what failed.",
                 &["reason"],
             ),
-            picks: declare.counters(
-                "weir_picks_total",
-                "Attempts given to an endpoint.",
-                &["pool", "endpoint"],
+            queue_length: declare.gauges(
+                "weir_queue_length",
+                "Requests that wait for their turn in a pool now.",
+                &["pool"],
             ),
-            endpoint_in_flight: declare.gauges(
-                "weir_endpoint_in_flight",
-                "Attempts running on an endpoint now.",
-                &["pool", "endpoint"],
-            ),
-            endpoint_ready: declare.gauges(
-                "weir_endpoint_ready",
-                "1 when an endpoint may be picked, else 0.",
-                &["pool", "endpoint"],
-            ),
-            endpoint_transitions: declare.counters(
-                "weir_endpoint_transitions_total",
-                "Changes of an endpoint's health, by the state it went to.",
-                &["pool", "endpoint", "to"],
-            ),
-            endpoint_failures: declare.counters(
-                "weir_endpoint_failures_total",
-                "Attempts that failed, by outcome.",
-                &["pool", "endpoint", "outcome"],
-            ),
-            endpoint_reserved: declare.fractional_gauges(
-                "weir_endpoint_reserved",
-                "Units of a resource that running attempts take of an endpoint.",
-                &["pool", "endpoint", "dimension"],
-            ),
-            probes: declare.counters(
-                "weir_probes_total",
-                "Health probes, by result.",
-                &["pool", "endpoint", "result"],
+            queue_wait: declare.histograms(
+                "weir_queue_seconds",
+                "Time requests waited for their turn in a pool, served or not.",
+                &["pool"],
             ),
             requests_in_flight: declare
                 .gauge("weir_requests_in_flight", "Requests being served now."),
@@ -159,62 +103,78 @@ impl Metrics {
     }
 
     pub fn route(&self, route: &str, pool: &str) -> RouteMetrics {
+        let families = &self.routes;
         RouteMetrics {
             by_class: CODE_CLASSES
-                .map(|class| self.requests.with_label_values(&[route, pool, class])),
-            duration: self.request_duration.with_label_values(&[route, pool]),
-            first_byte: self.first_byte.with_label_values(&[route, pool]),
-            received: self.received_bytes.with_label_values(&[route, pool]),
-            sent: self.sent_bytes.with_label_values(&[route, pool]),
+                .map(|class| families.requests.with_label_values(&[route, pool, class])),
+            duration: families.duration.with_label_values(&[route, pool]),
+            first_byte: families.first_byte.with_label_values(&[route, pool]),
+            received: families.received.with_label_values(&[route, pool]),
+            sent: families.sent.with_label_values(&[route, pool]),
         }
     }
 
     pub fn forget_route(&self, route: &str, pool: &str) {
+        let families = &self.routes;
         for class in CODE_CLASSES {
-            let _ = self.requests.remove_label_values(&[route, pool, class]);
+            let _ = families.requests.remove_label_values(&[route, pool, class]);
         }
-        let _ = self.request_duration.remove_label_values(&[route, pool]);
-        let _ = self.first_byte.remove_label_values(&[route, pool]);
-        let _ = self.received_bytes.remove_label_values(&[route, pool]);
-        let _ = self.sent_bytes.remove_label_values(&[route, pool]);
+        let _ = families.duration.remove_label_values(&[route, pool]);
+        let _ = families.first_byte.remove_label_values(&[route, pool]);
+        let _ = families.received.remove_label_values(&[route, pool]);
+        let _ = families.sent.remove_label_values(&[route, pool]);
     }
 
     pub fn endpoint(&self, pool: &str, endpoint: &str) -> EndpointMetrics {
+        let families = &self.endpoints;
         let labels = [pool, endpoint];
         EndpointMetrics {
-            picks: self.picks.with_label_values(&labels),
-            in_flight: self.endpoint_in_flight.with_label_values(&labels),
-            ready: self.endpoint_ready.with_label_values(&labels),
-            transitions: self.endpoint_transitions.clone(),
-            failures: self.endpoint_failures.clone(),
-            reserved: self.endpoint_reserved.clone(),
-            probes: self.probes.clone(),
+            picks: families.picks.with_label_values(&labels),
+            in_flight: families.in_flight.with_label_values(&labels),
+            ready: families.ready.with_label_values(&labels),
+            transitions: families.transitions.clone(),
+            failures: families.failures.clone(),
+            reserved: families.reserved.clone(),
+            probes: families.probes.clone(),
         }
     }
 
     /// `outcomes` and `states` are all words the endpoint's families may have been labelled with.
     pub fn forget_endpoint(&self, pool: &str, endpoint: &str, states: &[&str], outcomes: &[&str]) {
-        let _ = self.picks.remove_label_values(&[pool, endpoint]);
-        let _ = self
-            .endpoint_in_flight
-            .remove_label_values(&[pool, endpoint]);
-        let _ = self.endpoint_ready.remove_label_values(&[pool, endpoint]);
+        let families = &self.endpoints;
+        let _ = families.picks.remove_label_values(&[pool, endpoint]);
+        let _ = families.in_flight.remove_label_values(&[pool, endpoint]);
+        let _ = families.ready.remove_label_values(&[pool, endpoint]);
         for state in states {
             let labels = [pool, endpoint, state];
-            let _ = self.endpoint_transitions.remove_label_values(&labels);
+            let _ = families.transitions.remove_label_values(&labels);
         }
         for outcome in outcomes {
             let labels = [pool, endpoint, outcome];
-            let _ = self.endpoint_failures.remove_label_values(&labels);
+            let _ = families.failures.remove_label_values(&labels);
         }
         for result in ["pass", "fail"] {
-            let _ = self.probes.remove_label_values(&[pool, endpoint, result]);
+            let _ = families
+                .probes
+                .remove_label_values(&[pool, endpoint, result]);
         }
+    }
+
+    pub fn queue(&self, pool: &str) -> QueueMetrics {
+        QueueMetrics {
+            length: self.queue_length.with_label_values(&[pool]),
+            wait: self.queue_wait.with_label_values(&[pool]),
+        }
+    }
+
+    pub fn forget_queue(&self, pool: &str) {
+        let _ = self.queue_length.remove_label_values(&[pool]);
+        let _ = self.queue_wait.remove_label_values(&[pool]);
     }
 
     pub fn forget_reserved(&self, pool: &str, endpoint: &str, dimension: &str) {
         let labels = [pool, endpoint, dimension];
-        let _ = self.endpoint_reserved.remove_label_values(&labels);
+        let _ = self.endpoints.reserved.remove_label_values(&labels);
     }
 
     pub fn rejected(&self, reason: &'static str) {
@@ -229,6 +189,100 @@ impl Metrics {
         let result = if success { "success" } else { "failure" };
         self.reloads.with_label_values(&[result]).inc();
         self.last_reload_success.set(i64::from(success));
+    }
+}
+
+/// What is counted for each route.
+struct Routes {
+    requests: IntCounterVec,
+    duration: HistogramVec,
+    first_byte: HistogramVec,
+    received: IntCounterVec,
+    sent: IntCounterVec,
+}
+
+impl Routes {
+    fn declare(declare: &Declare<'_>) -> Routes {
+        Routes {
+            requests: declare.counters(
+                "weir_requests_total",
+                "Requests that ended, by route, pool and class of the status sent.",
+                &["route", "pool", "code_class"],
+            ),
+            duration: declare.histograms(
+                "weir_request_duration_seconds",
+                "Time from a request's head to the last byte of its response.",
+                &["route", "pool"],
+            ),
+            first_byte: declare.histograms(
+                "weir_upstream_first_byte_seconds",
+                "Time from a request's head to the first byte of the endpoint's response.",
+                &["route", "pool"],
+            ),
+            received: declare.counters(
+                "weir_received_bytes_total",
+                "Request body bytes received from clients.",
+                &["route", "pool"],
+            ),
+            sent: declare.counters(
+                "weir_sent_bytes_total",
+                "Response body bytes sent to clients.",
+                &["route", "pool"],
+            ),
+        }
+    }
+}
+
+/// What is counted for each endpoint.
+struct Endpoints {
+    picks: IntCounterVec,
+    in_flight: IntGaugeVec,
+    ready: IntGaugeVec,
+    transitions: IntCounterVec,
+    failures: IntCounterVec,
+    reserved: GaugeVec,
+    probes: IntCounterVec,
+}
+
+impl Endpoints {
+    fn declare(declare: &Declare<'_>) -> Endpoints {
+        Endpoints {
+            picks: declare.counters(
+                "weir_picks_total",
+                "Attempts given to an endpoint.",
+                &["pool", "endpoint"],
+            ),
+            in_flight: declare.gauges(
+                "weir_endpoint_in_flight",
+                "Attempts running on an endpoint now.",
+                &["pool", "endpoint"],
+            ),
+            ready: declare.gauges(
+                "weir_endpoint_ready",
+                "1 when an endpoint may be picked, else 0.",
+                &["pool", "endpoint"],
+            ),
+            transitions: declare.counters(
+                "weir_endpoint_transitions_total",
+                "Changes of an endpoint's health, by the state it went to.",
+                &["pool", "endpoint", "to"],
+            ),
+            failures: declare.counters(
+                "weir_endpoint_failures_total",
+                "Attempts that failed, by outcome.",
+                &["pool", "endpoint", "outcome"],
+            ),
+            reserved: declare.fractional_gauges(
+                "weir_endpoint_reserved",
+                "Units of a resource that running attempts take of an endpoint.",
+                &["pool", "endpoint", "dimension"],
+            ),
+            probes: declare.counters(
+                "weir_probes_total",
+                "Health probes, by result.",
+                &["pool", "endpoint", "result"],
+            ),
+        }
     }
 }
 
@@ -265,6 +319,13 @@ impl RouteMetrics {
             self.sent.inc_by(sent);
         }
     }
+}
+
+/// The series of one pool's queue.
+#[derive(Clone)]
+pub struct QueueMetrics {
+    pub length: IntGauge,
+    pub wait: Histogram,
 }
 
 /// The series of one endpoint.

@@ -11,17 +11,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use log::{info, warn};
 use parking_lot::Mutex;
 
 use super::latency::Latency;
+use super::load_report;
 use super::observation::{Answer, Observation};
 use super::penalty::penalty;
 use super::room::Account;
+use super::signals::Signals;
+use super::turns::{Turn, Turns};
 use crate::telemetry::metrics::EndpointMetrics;
 
 /// What is known of an endpoint's health.
@@ -76,13 +79,18 @@ impl State {
 
 pub struct Endpoint {
     load: Load,
+    pool_load: Arc<PoolLoad>,
     latency: Latency,
+    /// Kept from when a selector first asks for them.
+    signals: OnceLock<Box<Signals>>,
     pool: Arc<str>,
     address: SocketAddr,
     name: String,
     metrics: EndpointMetrics,
     /// Outcomes that were counted, so that their series can be forgotten.
     outcomes: Mutex<Vec<&'static str>>,
+    /// Told when a place becomes free, or the endpoint ready; `None` in tests only.
+    turns: Option<Arc<Turns>>,
     /// What is taken of its resources, by dimension.
     accounts: Mutex<BTreeMap<String, Arc<Account>>>,
 }
@@ -93,14 +101,26 @@ struct Load {
     state: AtomicU8,
 }
 
+/// Attempts running on all endpoints of a pool, counted by their leases.
+#[derive(Default)]
+pub struct PoolLoad(AtomicU32);
+
 /// One attempt on an endpoint. Dropping it, on whatever way out, gives its count back exactly once.
 pub struct Lease {
     endpoint: Arc<Endpoint>,
     in_flight: u32,
+    /// Where the pool has limits; given back after the endpoint's count.
+    turn: Option<Turn>,
 }
 
 impl Endpoint {
-    pub fn new(pool: &str, address: SocketAddr, state: State, metrics: EndpointMetrics) -> Self {
+    pub fn new(
+        pool: &str,
+        pool_load: Arc<PoolLoad>,
+        address: SocketAddr,
+        state: State,
+        metrics: EndpointMetrics,
+    ) -> Self {
         metrics.ready.set(i64::from(state.is_ready()));
         Endpoint {
             load: Load {
@@ -108,12 +128,23 @@ impl Endpoint {
                 state: AtomicU8::new(state as u8),
             },
             latency: Latency::new(Instant::now()),
+            signals: OnceLock::new(),
+            pool_load,
             pool: pool.into(),
             address,
             name: address.to_string(),
             metrics,
             outcomes: Mutex::default(),
+            turns: None,
             accounts: Mutex::default(),
+        }
+    }
+
+    /// The same, one of those that `turns` are for.
+    pub(super) fn in_turns(self, turns: Arc<Turns>) -> Self {
+        Endpoint {
+            turns: Some(turns),
+            ..self
         }
     }
 
@@ -134,6 +165,12 @@ impl Endpoint {
     #[inline]
     pub fn in_flight(&self) -> u32 {
         self.load.in_flight.load(Relaxed)
+    }
+
+    /// Attempts running now on all endpoints of the pool.
+    #[inline]
+    pub fn pool_in_flight(&self) -> u32 {
+        self.pool_load.0.load(Relaxed)
     }
 
     /// Leases ever granted.
@@ -167,6 +204,7 @@ impl Endpoint {
         }
         self.metrics.ready.set(i64::from(state.is_ready()));
         self.metrics.went(pool, name, word);
+        self.changed();
         true
     }
 
@@ -175,17 +213,52 @@ impl Endpoint {
         &self.latency
     }
 
+    /// Those who wait for a turn look again.
+    fn changed(&self) {
+        if let Some(turns) = &self.turns {
+            turns.changed();
+        }
+    }
+
     /// Learns from one attempt.
     pub fn observe(&self, observation: &Observation<'_>) {
         if let Answer::Failed(outcome) = observation.answer {
             self.failed(outcome);
         }
+        let &Observation {
+            took,
+            in_flight,
+            now,
+            ..
+        } = observation;
         if observation.is_measured {
-            match penalty(observation.answer, SystemTime::now) {
-                None => self.latency.learn(observation.took, observation.now),
-                Some(penalty) => self.latency.punish(penalty, observation.now),
+            let penalty = penalty(observation.answer, SystemTime::now);
+            match penalty {
+                None => self.latency.learn(took, now),
+                Some(penalty) => self.latency.punish(penalty, now),
+            }
+            match (self.signals(), penalty) {
+                (Some(signals), None) => signals.answered(took, in_flight, now),
+                (Some(signals), Some(penalty)) => signals.failed(penalty, now),
+                (None, _) => {}
             }
         }
+        if let (Some(signals), Answer::Response(_, headers)) = (self.signals(), observation.answer)
+            && let Some(total) = load_report::in_flight(headers)
+        {
+            signals.reported(total, self.in_flight(), now);
+        }
+    }
+
+    /// What `prequal` looks at; `None` before the first call of `watch_signals`.
+    #[inline]
+    pub fn signals(&self) -> Option<&Signals> {
+        self.signals.get().map(|signals| &**signals)
+    }
+
+    pub fn watch_signals(&self) {
+        self.signals
+            .get_or_init(|| Box::new(Signals::new(Instant::now())));
     }
 
     /// Counts a failed attempt. `outcome` comes from an enum's words, so it is one of few.
@@ -226,11 +299,13 @@ impl Endpoint {
 
     pub fn lease(self: &Arc<Self>) -> Lease {
         let before = self.load.in_flight.fetch_add(1, Relaxed);
+        self.pool_load.0.fetch_add(1, Relaxed);
         self.metrics.in_flight.inc();
         self.metrics.picks.inc();
         Lease {
             endpoint: self.clone(),
             in_flight: before + 1,
+            turn: None,
         }
     }
 }
@@ -246,12 +321,22 @@ impl Lease {
     pub fn in_flight(&self) -> u32 {
         self.in_flight
     }
+
+    /// Gives the turn back with the lease.
+    pub(super) fn hold(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+    }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.endpoint.load.in_flight.fetch_sub(1, Relaxed);
+        self.endpoint.pool_load.0.fetch_sub(1, Relaxed);
+        // Before the look at who waits: `turns` says why.
+        self.endpoint.load.in_flight.fetch_sub(1, SeqCst);
         self.endpoint.metrics.in_flight.dec();
+        if self.turn.is_none() {
+            self.endpoint.changed();
+        }
     }
 }
 
@@ -266,6 +351,7 @@ mod tests {
         let address = NAME.parse().unwrap();
         Arc::new(Endpoint::new(
             "api",
+            Arc::default(),
             address,
             state,
             metrics.endpoint("api", NAME),

@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const DECAY: f32 = 10.0;
-const COLD: Duration = Duration::from_millis(30);
-const WAIT_MAX: Duration = Duration::from_secs(3600);
+pub(super) const COLD: Duration = Duration::from_millis(30);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// Below it, endpoints are equally fast; above zero, so that load still counts.
-const FLOOR: f32 = 1e-6;
+pub(super) const FLOOR: f32 = 1e-6;
 
 pub struct Latency {
     born: Instant,
@@ -29,10 +29,10 @@ pub struct Latency {
 
 /// The average as it was at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Reading {
-    seconds: f32,
+pub(super) struct Reading {
+    pub(super) seconds: f32,
     /// Hundredths of a second since birth; wraps after 497 days.
-    at: u32,
+    pub(super) at: u32,
 }
 
 // === impl Latency ===
@@ -76,23 +76,26 @@ impl Latency {
 
     #[inline]
     fn stamp(&self, now: Instant) -> u32 {
-        let age = now.saturating_duration_since(self.born);
-        (age.as_secs() as u32)
-            .wrapping_mul(100)
-            .wrapping_add(age.subsec_millis() / 10)
+        hundredths(now.saturating_duration_since(self.born)) as u32
     }
+}
+
+/// Whole hundredths of a second.
+#[inline]
+pub(super) fn hundredths(time: Duration) -> u64 {
+    time.as_secs() * 100 + u64::from(time.subsec_millis() / 10)
 }
 
 // === impl Reading ===
 
 impl Reading {
     #[inline]
-    fn packed(self) -> u64 {
+    pub(super) fn packed(self) -> u64 {
         u64::from(self.seconds.to_bits()) << 32 | u64::from(self.at)
     }
 
     #[inline]
-    fn unpacked(packed: u64) -> Reading {
+    pub(super) fn unpacked(packed: u64) -> Reading {
         Reading {
             seconds: f32::from_bits((packed >> 32) as u32),
             at: packed as u32,
@@ -111,7 +114,7 @@ impl Reading {
     }
 
     #[inline]
-    fn decayed(self, at: u32) -> Reading {
+    pub(super) fn decayed(self, at: u32) -> Reading {
         Reading {
             seconds: self.seconds * self.left(at),
             at: self.later(at),

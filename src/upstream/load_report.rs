@@ -104,9 +104,18 @@ mod tests {
         for (value, saturated) in [
             ("TEXT cpu_utilization=0.95,mem_utilization=0.1", Some(true)),
             ("TEXT mem_utilization=0.1, cpu_utilization=0.5", Some(false)),
-            ("TEXT cpu_utilization=0.2,application_utilization=1.5", Some(true)),
-            ("TEXT cpu_utilization=0.95,application_utilization=0", Some(true)),
-            (r#"JSON {"cpu_utilization": 0.9, "named_metrics": {"a": 1}}"#, Some(true)),
+            (
+                "TEXT cpu_utilization=0.2,application_utilization=1.5",
+                Some(true),
+            ),
+            (
+                "TEXT cpu_utilization=0.95,application_utilization=0",
+                Some(true),
+            ),
+            (
+                r#"JSON {"cpu_utilization": 0.9, "named_metrics": {"a": 1}}"#,
+                Some(true),
+            ),
             (r#"JSON {"application_utilization": 0.3}"#, Some(false)),
             ("TEXT cpu_utilization=NaN", None),
             ("TEXT cpu_utilization=-1", None),

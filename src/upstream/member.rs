@@ -24,6 +24,8 @@ pub struct MemberSpec {
     /// Share of traffic, 0..=1000; 0: drained.
     pub weight: u32,
     pub backup: bool,
+    /// Attempts it gets at once; `None`: no bound.
+    pub max_in_flight: Option<u32>,
     /// By the pool's dimensions; nothing where it has none.
     pub capacity: Amounts,
     /// The name it was resolved from; `None`: given as an address.
@@ -61,6 +63,8 @@ pub struct Member {
     /// Share of traffic, 0..=1000; 0: drained, gets nothing new.
     pub weight: u32,
     pub backup: bool,
+    /// Attempts it gets at once; `None`: no bound.
+    pub max_in_flight: Option<u32>,
     /// The name it was resolved from: the SNI and the probe's `Host`.
     pub host: Option<Arc<str>>,
     /// What it has of the pool's resources.
@@ -147,6 +151,7 @@ mod tests {
             address: address.parse().unwrap(),
             weight: 1,
             backup: false,
+            max_in_flight: None,
             capacity: Amounts::default(),
             host: None,
             order,

@@ -10,13 +10,14 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use super::endpoint::Lease;
 use super::member::{EndpointTable, Member, MemberSpec, member_of};
 use super::pick_context::{PickContext, Wanted};
-use super::room::{Counter, Reservation};
+use super::registry::Picking;
+use super::room::Reservation;
 use super::selector::{
-    BestFirst, Ewma, LeastConn, P2c, Random, Resource, RoundRobin, Selector, Slot,
+    BestFirst, Ewma, Hash, LeastConn, Maglev, Outlook, P2c, Prequal, Random, Resource, Ring,
+    RoundRobin, Selector, Slots, hash::Table,
 };
-use super::sticky::{Affinity, Sticky, Token, Turn};
-use crate::config::amounts::Amounts;
-use crate::config::model::Balance;
+use super::sticky::{Affinity, Look, Sticky, Token};
+use crate::config::model::{Balance, HashTable};
 
 pub struct Members {
     /// What the table was made from; equal specs are no change.
@@ -26,7 +27,7 @@ pub struct Members {
     /// Consulted only when no primary member is left to try.
     backup: Order,
     /// Makes pick and lease one step, so that concurrent picks see each other's in-flight.
-    counter: Arc<Counter>,
+    picking: Picking,
     sticky: Option<Arc<Sticky>>,
 }
 
@@ -44,24 +45,14 @@ pub struct Candidates {
 
 /// An endpoint given to a request.
 pub struct Pick {
+    /// What the attempt takes of the endpoint's room; `None`: its pool counts none. It is given back
+    /// before the lease, whose end lets the next one look.
+    pub reservation: Option<Reservation>,
     pub lease: Lease,
     /// The endpoint's place in the membership: weight, backup, host name.
     pub member: Arc<Member>,
-    /// What the attempt takes of the endpoint's room; `None`: its pool counts none.
-    pub reservation: Option<Reservation>,
     /// What the client needs to come back to this endpoint; `None`: nothing.
     pub cookie: Option<Token>,
-}
-
-/// Why there is no endpoint to pick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoPick {
-    /// None that was not tried yet is ready.
-    NoneReady,
-    /// What the request takes fits into none that is ready: it may when others have ended.
-    NoRoom,
-    /// It would not even fit into an idle one.
-    TooLarge,
 }
 
 // === impl Members ===
@@ -69,10 +60,10 @@ pub enum NoPick {
 impl Members {
     /// `members` are those of `specs`, in the same order.
     pub(super) fn new(
-        balance: Balance,
+        balance: &Balance,
         specs: Vec<MemberSpec>,
         members: Vec<Arc<Member>>,
-        counter: Arc<Counter>,
+        picking: Picking,
         sticky: Option<Arc<Sticky>>,
     ) -> Self {
         let (backup, primary): (Vec<_>, Vec<_>) =
@@ -82,7 +73,7 @@ impl Members {
             table: EndpointTable::new(members),
             primary: Order::new(balance, primary),
             backup: Order::new(balance, backup),
-            counter,
+            picking,
             sticky,
         }
     }
@@ -102,10 +93,10 @@ impl Members {
     }
 
     fn affinity(&self, context: &PickContext<'_>) -> Affinity {
-        match (&self.sticky, context.headers) {
-            (Some(sticky), Some(headers)) => sticky.affinity(headers, self.all()),
-            _ => Affinity::default(),
-        }
+        let sticky = self.sticky.as_ref();
+        sticky.map_or_else(Affinity::default, |sticky| {
+            sticky.affinity(&context.brought, self.all())
+        })
     }
 
     /// The walk of one request.
@@ -123,37 +114,47 @@ impl Members {
 // === impl Candidates ===
 
 impl Candidates {
-    /// Picks the best ready endpoint not yet handed out by this value, and leases it.
-    /// A primary without room is waited for; backups are for when none is ready.
-    pub fn lease_next(&mut self) -> Result<Pick, NoPick> {
-        let _picking = self.members.counter.picking.lock();
-        let member = match self.affinity.next(&self.wanted) {
-            Turn::Stay(member) => member,
-            Turn::Stop(no_pick) => return Err(no_pick),
-            Turn::Choose => loop {
-                let member = match self.primary.next() {
-                    Some(member) => member,
-                    None => next_backup(&self.primary, &mut self.backup, &self.wanted.demand)?,
-                };
-                if !self.affinity.has_had(&member) {
-                    break member;
-                }
-            },
+    /// Picks the best endpoint that may be picked now and was not yet handed out by this value, and
+    /// leases it.
+    pub fn lease_next(&mut self) -> Option<Pick> {
+        let _picking = self.members.picking.lock();
+        let member = match self.affinity.look(&self.wanted) {
+            Look::Stay(member) => member,
+            Look::Stop(_) => return None,
+            Look::Choose => choose(&mut self.primary, &mut self.backup, &self.affinity)?,
         };
-        Ok(Pick {
-            lease: member.endpoint.lease(),
-            cookie: self.affinity.cookie_for(&member),
+        Some(Pick {
             reservation: member.room.reserve(&self.wanted.demand),
+            lease: member.endpoint.lease(),
+            cookie: self.affinity.lease(&member),
             member,
         })
     }
+
+    /// What `lease_next` would find; exact as long as nobody else picks.
+    pub fn outlook(&self) -> Outlook {
+        match self.affinity.look(&self.wanted) {
+            Look::Stay(_) => Outlook::Open,
+            Look::Stop(outlook) => outlook,
+            Look::Choose => match self.primary.outlook() {
+                Outlook::NoneReady => self.backup.outlook(),
+                outlook => outlook,
+            },
+        }
+    }
 }
 
-/// The best backup, if all primaries are out of the question.
-fn next_backup(primary: &Walk, backup: &mut Walk, demand: &Amounts) -> Result<Arc<Member>, NoPick> {
-    match primary.refusal(demand) {
-        NoPick::NoneReady => backup.next().ok_or_else(|| backup.refusal(demand)),
-        full => Err(full),
+/// The selector's best. A primary member at its limit is ready all the same, so no backup is asked.
+fn choose(primary: &mut Walk, backup: &mut Walk, affinity: &Affinity) -> Option<Arc<Member>> {
+    loop {
+        let member = match primary.next() {
+            Some(member) => member,
+            None if primary.outlook() != Outlook::NoneReady => return None,
+            None => backup.next()?,
+        };
+        if !affinity.has_had(&member) {
+            return Some(member);
+        }
     }
 }
 
@@ -167,6 +168,9 @@ enum Order {
     P2c(Arc<Selector<P2c>>),
     Ewma(Arc<Selector<Ewma>>),
     Resource(Arc<Selector<Resource>>),
+    Prequal(Arc<Selector<Prequal>>),
+    HashRing(Arc<Selector<Hash<Ring>>>),
+    HashMaglev(Arc<Selector<Hash<Maglev>>>),
 }
 
 enum Walk {
@@ -176,10 +180,13 @@ enum Walk {
     P2c(BestFirst<P2c>),
     Ewma(BestFirst<Ewma>),
     Resource(BestFirst<Resource>),
+    Prequal(BestFirst<Prequal>),
+    HashRing(BestFirst<Hash<Ring>>),
+    HashMaglev(BestFirst<Hash<Maglev>>),
 }
 
 impl Order {
-    fn new(balance: Balance, members: Vec<Arc<Member>>) -> Self {
+    fn new(balance: &Balance, members: Vec<Arc<Member>>) -> Self {
         let table = Arc::new(EndpointTable::new(members));
         match balance {
             Balance::RoundRobin => Order::RoundRobin(selector(&table)),
@@ -188,6 +195,11 @@ impl Order {
             Balance::P2c => Order::P2c(selector(&table)),
             Balance::Ewma => Order::Ewma(selector(&table)),
             Balance::Resource => Order::Resource(selector(&table)),
+            Balance::Prequal => Order::Prequal(selector(&table)),
+            Balance::Hash(hash) => match hash.table {
+                HashTable::Ring => Order::HashRing(hashing(&table, hash.bounded_load)),
+                HashTable::Maglev => Order::HashMaglev(hashing(&table, hash.bounded_load)),
+            },
         }
     }
 
@@ -199,6 +211,9 @@ impl Order {
             Order::P2c(selector) => Walk::P2c(selector.walk(context)),
             Order::Ewma(selector) => Walk::Ewma(selector.walk(context)),
             Order::Resource(selector) => Walk::Resource(selector.walk(context)),
+            Order::Prequal(selector) => Walk::Prequal(selector.walk(context)),
+            Order::HashRing(selector) => Walk::HashRing(selector.walk(context)),
+            Order::HashMaglev(selector) => Walk::HashMaglev(selector.walk(context)),
         }
     }
 }
@@ -210,6 +225,11 @@ where
     Arc::new(S::build_with_config(&table.backends(), table))
 }
 
+fn hashing<T: Table>(table: &EndpointTable, bound: Option<u32>) -> Arc<Selector<Hash<T>>> {
+    let algorithm = |slots: &Slots| Hash::with_bound(slots, fastrand::u64(..), bound);
+    Arc::new(Selector::with(&table.backends(), table, algorithm))
+}
+
 impl Walk {
     fn next(&mut self) -> Option<Arc<Member>> {
         let backend = match self {
@@ -218,21 +238,25 @@ impl Walk {
             Walk::Random(iter) => iter.next(),
             Walk::P2c(iter) => iter.next(),
             Walk::Ewma(iter) => iter.next(),
+            Walk::Prequal(iter) => iter.next(),
+            Walk::HashRing(iter) => iter.next(),
+            Walk::HashMaglev(iter) => iter.next(),
             Walk::Resource(iter) => iter.next(),
         };
         backend.and_then(member_of).cloned()
     }
 
-    /// Why there is no next one.
-    fn refusal(&self, demand: &Amounts) -> NoPick {
-        let Walk::Resource(iter) = self else {
-            return NoPick::NoneReady;
-        };
-        let could_fit = |slot: &Slot| slot.room.could_fit(demand);
-        match iter.eligible().map(could_fit).reduce(|a, b| a || b) {
-            None => NoPick::NoneReady,
-            Some(true) => NoPick::NoRoom,
-            Some(false) => NoPick::TooLarge,
+    fn outlook(&self) -> Outlook {
+        match self {
+            Walk::RoundRobin(iter) => iter.outlook(),
+            Walk::LeastConn(iter) => iter.outlook(),
+            Walk::Random(iter) => iter.outlook(),
+            Walk::P2c(iter) => iter.outlook(),
+            Walk::Ewma(iter) => iter.outlook(),
+            Walk::Prequal(iter) => iter.outlook(),
+            Walk::HashRing(iter) => iter.outlook(),
+            Walk::HashMaglev(iter) => iter.outlook(),
+            Walk::Resource(iter) => iter.outlook(),
         }
     }
 }

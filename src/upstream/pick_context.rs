@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use http::HeaderMap;
-
+use super::sticky::Brought;
 use crate::config::amounts::Amounts;
 
 /// Made by the proxy for a request's first attempt; the default suits every selector that looks at
@@ -16,8 +15,8 @@ pub struct PickContext<'a> {
     pub now: Instant,
     /// What the request takes of its endpoint's room.
     pub wanted: Wanted,
-    /// Where a sticky pool finds its cookie; `None`: nobody asks for an endpoint.
-    pub headers: Option<&'a HeaderMap>,
+    /// Cookies of a sticky pool.
+    pub brought: Brought,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,6 +24,8 @@ pub struct Wanted {
     pub demand: Amounts,
     /// Where it fits nowhere it may go to the endpoint with the lowest dominant share.
     pub may_exceed: bool,
+    /// Where it fits nowhere now it may wait for room.
+    pub may_wait: bool,
 }
 
 impl Default for PickContext<'_> {
@@ -33,7 +34,7 @@ impl Default for PickContext<'_> {
             hash_key: b"",
             now: Instant::now(),
             wanted: Wanted::default(),
-            headers: None,
+            brought: Brought::default(),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What outlives a configuration: every endpoint by pool and address, and every name's last answer.
+//! What outlives a configuration: every endpoint by pool and address, the turns of every pool, and
+//! every name's last answer.
 //!
 //! Pools borrow from it when they are built, so a reload, a new DNS answer or a re-added address
 //! finds what is known already. Something nobody holds any more (no pool, no running request) is
@@ -10,28 +11,37 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::endpoint::{Endpoint, State};
+use super::endpoint::{Endpoint, PoolLoad, State};
 use super::name::Name;
-use super::room::Counter;
+use super::turns::Turns;
 use crate::telemetry::metrics::Metrics;
 
 pub struct Registry {
     metrics: Arc<Metrics>,
-    endpoints: Mutex<HashMap<String, Endpoints>>,
+    pools: Mutex<HashMap<String, Known>>,
     names: Mutex<HashMap<String, Arc<Name>>>,
-    counters: Mutex<HashMap<String, Arc<Counter>>>,
+    turns: Mutex<HashMap<String, Arc<Turns>>>,
+    pickings: Mutex<HashMap<String, Picking>>,
 }
 
-/// The endpoints of one pool.
-type Endpoints = HashMap<SocketAddr, Arc<Endpoint>>;
+/// Held while an endpoint is picked and leased, so that no two picks count on the same room.
+pub(super) type Picking = Arc<Mutex<()>>;
+
+/// What is known of one pool.
+#[derive(Default)]
+struct Known {
+    load: Arc<PoolLoad>,
+    endpoints: HashMap<SocketAddr, Arc<Endpoint>>,
+}
 
 impl Registry {
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Registry {
             metrics,
-            endpoints: Mutex::default(),
+            pools: Mutex::default(),
             names: Mutex::default(),
-            counters: Mutex::default(),
+            turns: Mutex::default(),
+            pickings: Mutex::default(),
         }
     }
 
@@ -42,21 +52,28 @@ impl Registry {
         address: SocketAddr,
         initial: impl FnOnce() -> State,
     ) -> Arc<Endpoint> {
-        let mut pools = self.endpoints.lock();
+        let mut pools = self.pools.lock();
         if !pools.contains_key(pool) {
-            pools.insert(pool.to_owned(), Endpoints::new());
+            pools.insert(pool.to_owned(), Known::default());
         }
-        let endpoints = pools.get_mut(pool).expect("the pool was just inserted");
+        let known = pools.get_mut(pool).expect("the pool was just inserted");
         let create = || {
             let metrics = self.metrics.endpoint(pool, &address.to_string());
-            Arc::new(Endpoint::new(pool, address, initial(), metrics))
+            let load = known.load.clone();
+            let endpoint = Endpoint::new(pool, load, address, initial(), metrics);
+            Arc::new(endpoint.in_turns(self.turns(pool)))
         };
-        endpoints.entry(address).or_insert_with(create).clone()
+        known
+            .endpoints
+            .entry(address)
+            .or_insert_with(create)
+            .clone()
     }
 
     /// The live endpoint of that pool and address.
     pub fn find(&self, pool: &str, address: SocketAddr) -> Option<Arc<Endpoint>> {
-        self.endpoints.lock().get(pool)?.get(&address).cloned()
+        let pools = self.pools.lock();
+        pools.get(pool)?.endpoints.get(&address).cloned()
     }
 
     /// The name's entry, shared by all pools that use it.
@@ -70,23 +87,51 @@ impl Registry {
         name
     }
 
-    /// Where the pool's picks are made, whatever its membership.
-    pub fn counter(&self, pool: &str) -> Arc<Counter> {
-        let mut counters = self.counters.lock();
-        counters.entry(pool.to_owned()).or_default().clone()
+    /// The turns of that pool, shared by all its generations.
+    pub fn turns(&self, pool: &str) -> Arc<Turns> {
+        let mut turns = self.turns.lock();
+        if let Some(turns) = turns.get(pool) {
+            return turns.clone();
+        }
+        let new = Arc::new(Turns::default());
+        turns.insert(pool.to_owned(), new.clone());
+        new
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Lets those who wait look again: time alone may have made an endpoint ready.
+    pub fn look_again(&self) {
+        let turns: Vec<_> = self.turns.lock().values().cloned().collect();
+        turns.iter().for_each(|turns| turns.changed());
+    }
+
+    /// The lock of the pool's picks, whatever its membership.
+    pub(super) fn picking(&self, pool: &str) -> Picking {
+        let mut pickings = self.pickings.lock();
+        pickings.entry(pool.to_owned()).or_default().clone()
     }
 
     /// Forgets the endpoints and names nobody holds any more, and their metric series. Call it
     /// after a reload and after a change of membership; what requests still hold goes next time.
     pub fn sweep(&self) {
-        self.endpoints.lock().retain(|_, endpoints| {
-            endpoints.retain(|_, endpoint| self.keep(endpoint));
-            !endpoints.is_empty()
+        self.pools.lock().retain(|_, known| {
+            known.endpoints.retain(|_, endpoint| self.keep(endpoint));
+            !known.endpoints.is_empty()
         });
         let mut names = self.names.lock();
         names.retain(|_, name| Arc::strong_count(name) > 1);
-        let mut counters = self.counters.lock();
-        counters.retain(|_, counter| Arc::strong_count(counter) > 1);
+        self.turns.lock().retain(|pool, turns| {
+            let held = Arc::strong_count(turns) > 1;
+            if !held {
+                self.metrics.forget_queue(pool);
+            }
+            held
+        });
+        let mut pickings = self.pickings.lock();
+        pickings.retain(|_, picking| Arc::strong_count(picking) > 1);
     }
 
     /// Nobody can take a new hold while the map is locked, so a count of one is final.

@@ -5,25 +5,15 @@
 //! one membership's view: capacities from its configuration, over those accounts. A [`Reservation`]
 //! takes a demand and gives exactly that back when it is dropped: amounts are whole numbers.
 //!
-//! Reserved under the pool's [`Counter`], so that two picks never take the same room.
+//! Reserved under the lock of the pool's picks, so that two of them never take the same room.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 use prometheus::Gauge;
-use tokio::sync::Notify;
 
 use crate::config::amounts::{Amounts, units};
-
-/// Where a pool's picks are made, one at a time; of the process, so that those of an old and a new
-/// membership see each other.
-#[derive(Default)]
-pub struct Counter {
-    pub(super) picking: Mutex<()>,
-    /// Tells those who wait that room was given back.
-    pub(super) freed: Notify,
-}
 
 /// What is taken of one dimension of one endpoint, in millionths.
 pub struct Account {
@@ -61,17 +51,12 @@ impl Account {
 pub struct Room {
     capacity: Amounts,
     accounts: Arc<[Arc<Account>]>,
-    counter: Arc<Counter>,
 }
 
 impl Room {
     /// `accounts` by dimension.
-    pub fn new(capacity: Amounts, accounts: Arc<[Arc<Account>]>, counter: Arc<Counter>) -> Room {
-        Room {
-            capacity,
-            accounts,
-            counter,
-        }
+    pub fn new(capacity: Amounts, accounts: Arc<[Arc<Account>]>) -> Room {
+        Room { capacity, accounts }
     }
 
     /// Whether the demand fits beside what is taken.
@@ -163,7 +148,7 @@ impl Dimension {
 }
 
 /// A demand that is taken from an endpoint's room. Dropping it, on whatever way out, gives it back
-/// exactly once and wakes those who wait for room.
+/// exactly once.
 pub struct Reservation {
     room: Room,
     taken: Amounts,
@@ -174,6 +159,5 @@ impl Drop for Reservation {
         for (account, amount) in self.room.amounts(&self.taken) {
             account.give_back(amount);
         }
-        self.room.counter.freed.notify_waiters();
     }
 }

@@ -22,11 +22,14 @@ use super::member::EndpointTable;
 use super::pick_context::{PickContext, Wanted};
 use super::room::Room;
 
+pub mod digest;
 pub mod draw;
 pub mod ewma;
 pub mod field;
+pub mod hash;
 pub mod least_conn;
 pub mod p2c;
+pub mod prequal;
 pub mod random;
 pub mod resource;
 pub mod rotation;
@@ -37,8 +40,12 @@ pub mod shares;
 mod tests;
 
 pub use ewma::Ewma;
+pub use hash::Hash;
+pub use hash::maglev::Maglev;
+pub use hash::ring::Ring;
 pub use least_conn::LeastConn;
 pub use p2c::P2c;
+pub use prequal::Prequal;
 pub use random::Random;
 pub use resource::Resource;
 pub use round_robin::RoundRobin;
@@ -67,6 +74,8 @@ pub struct Slot {
     pub endpoint: Arc<Endpoint>,
     /// 1..=1000.
     pub weight: u32,
+    /// Attempts the endpoint gets at once.
+    pub max_in_flight: u32,
     pub room: Room,
 }
 
@@ -77,9 +86,22 @@ pub struct Tried {
     high: Vec<u64>,
 }
 
+/// What a request would find, were its endpoint picked now; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outlook {
+    Open,
+    /// What is ready has as much as it may have; waiting helps.
+    AtLimit,
+    /// What the request takes fits into none that is ready, and it is not to wait for that.
+    NoRoom,
+    NoneReady,
+}
+
 /// What an algorithm may know of the request it picks for.
 #[derive(Clone, Copy)]
 pub struct Facts {
+    /// The digest of what a hashing selector hashes; `None`: the request has no such thing.
+    pub key: Option<u64>,
     /// When the request asked.
     pub now: Instant,
     /// What it takes of its endpoint.
@@ -98,6 +120,15 @@ pub struct BestFirst<A> {
 impl<A: Algorithm> Selector<A> {
     /// A selector whose picks are reproducible.
     pub fn with_seed(backends: &BTreeSet<Backend>, table: &EndpointTable, seed: u64) -> Self {
+        Selector::with(backends, table, |slots| A::new(slots, seed))
+    }
+
+    /// A selector of an algorithm with settings.
+    pub fn with(
+        backends: &BTreeSet<Backend>,
+        table: &EndpointTable,
+        algorithm: impl FnOnce(&Slots) -> A,
+    ) -> Self {
         let mut slots = Vec::new();
         let mut slot_backends = Vec::new();
         for member in table.members().iter().filter(|member| member.weight > 0) {
@@ -110,6 +141,7 @@ impl<A: Algorithm> Selector<A> {
                 slots.push(Slot {
                     endpoint: member.endpoint.clone(),
                     weight: member.weight,
+                    max_in_flight: member.max_in_flight.unwrap_or(u32::MAX),
                     room: member.room.clone(),
                 });
                 slot_backends.push(backend.clone());
@@ -117,7 +149,7 @@ impl<A: Algorithm> Selector<A> {
         }
         let slots = Slots(slots.into());
         Selector {
-            algorithm: A::new(&slots, seed),
+            algorithm: algorithm(&slots),
             slots,
             backends: slot_backends.into(),
         }
@@ -128,10 +160,7 @@ impl<A: Algorithm> Selector<A> {
         BestFirst {
             selector: self.clone(),
             tried: Tried::default(),
-            facts: Facts {
-                now: context.now,
-                wanted: context.wanted,
-            },
+            facts: Facts::of(context),
         }
     }
 }
@@ -156,13 +185,35 @@ impl<A: Algorithm> BackendSelection for Selector<A> {
     }
 }
 
+// === impl Facts ===
+
+impl Facts {
+    fn of(context: &PickContext<'_>) -> Self {
+        Facts {
+            key: (!context.hash_key.is_empty()).then(|| digest::digest(context.hash_key)),
+            now: context.now,
+            wanted: context.wanted,
+        }
+    }
+}
+
 // === impl BestFirst ===
 
 impl<A> BestFirst<A> {
-    /// Those that are ready and not yet tried.
-    pub fn eligible(&self) -> impl Iterator<Item = &Slot> {
-        let slots = &self.selector.slots;
-        (0..slots.len()).filter_map(|place| slots.eligible(place, &self.tried))
+    /// What it would find now.
+    pub fn outlook(&self) -> Outlook {
+        let slots = &self.selector.slots.0;
+        let mut best = Outlook::NoneReady;
+        for (place, slot) in slots.iter().enumerate() {
+            if self.tried.contains(place) {
+                continue;
+            }
+            best = best.min(slot.outlook(&self.facts.wanted));
+            if best == Outlook::Open {
+                break;
+            }
+        }
+        best
     }
 }
 
@@ -189,6 +240,16 @@ impl Slots {
         self.0.is_empty()
     }
 
+    pub fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.0.iter()
+    }
+
+    /// Attempts running in the whole pool, on backups and endpoints just removed too.
+    pub fn in_flight(&self) -> u32 {
+        let first = self.0.first();
+        first.map_or(0, |slot| slot.endpoint.pool_in_flight())
+    }
+
     pub fn weights(&self) -> impl Iterator<Item = u32> + '_ {
         self.0.iter().map(|slot| slot.weight)
     }
@@ -198,11 +259,45 @@ impl Slots {
         self.0.get(place)
     }
 
-    /// The slot at `place` if it may be picked now: ready and not yet tried.
+    /// The slot at `place` if it may be picked now: ready, below its limit and not yet tried.
     #[inline]
     pub fn eligible(&self, place: usize, tried: &Tried) -> Option<&Slot> {
         let slot = self.0.get(place)?;
-        (slot.endpoint.is_ready() && !tried.contains(place)).then_some(slot)
+        let is_open = slot.endpoint.is_ready() && slot.has_place();
+        (is_open && !tried.contains(place)).then_some(slot)
+    }
+}
+
+// === impl Slot ===
+
+impl Slot {
+    #[inline]
+    fn has_place(&self) -> bool {
+        self.endpoint.in_flight() < self.max_in_flight
+    }
+
+    fn outlook(&self, wanted: &Wanted) -> Outlook {
+        Outlook::at(&self.endpoint, self.max_in_flight, &self.room, wanted)
+    }
+}
+
+// === impl Outlook ===
+
+impl Outlook {
+    /// What a request finds at one endpoint.
+    pub fn at(endpoint: &Endpoint, max_in_flight: u32, room: &Room, wanted: &Wanted) -> Outlook {
+        if !endpoint.is_ready() {
+            return Outlook::NoneReady;
+        }
+        let fits = wanted.may_exceed || room.fits(&wanted.demand);
+        if fits && endpoint.in_flight() < max_in_flight {
+            return Outlook::Open;
+        }
+        let waiting_helps = fits || wanted.may_wait && room.could_fit(&wanted.demand);
+        match waiting_helps {
+            true => Outlook::AtLimit,
+            false => Outlook::NoRoom,
+        }
     }
 }
 

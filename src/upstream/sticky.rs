@@ -23,9 +23,9 @@ use ring::hmac;
 use subtle::ConstantTimeEq;
 
 use super::member::Member;
-use super::members::NoPick;
 use super::peer::PeerError;
 use super::pick_context::Wanted;
+use super::selector::Outlook;
 use crate::config::model::{self, Secret, Secrets};
 
 /// Of what the hash has: 128 bits cannot be guessed.
@@ -79,13 +79,23 @@ impl Sticky {
         HeaderValue::try_from(format!("{}={value}{}", self.name, self.attributes)).ok()
     }
 
-    /// What the request's cookie asks for, among `members`.
-    pub(super) fn affinity(&self, headers: &HeaderMap, members: &[Arc<Member>]) -> Affinity {
+    /// What the request has that may be ours.
+    pub fn brought(&self, headers: &HeaderMap) -> Brought {
+        let mut brought = Brought::default();
+        let values = values(headers, &self.name);
+        for (place, value) in brought.0.iter_mut().zip(values) {
+            *place = Some(value);
+        }
+        brought
+    }
+
+    /// What it asks for, among `members`.
+    pub(super) fn affinity(&self, brought: &Brought, members: &[Arc<Member>]) -> Affinity {
         let mut affinity = Affinity {
             is_strict: self.is_strict,
             ..Affinity::default()
         };
-        for value in values(headers, &self.name).take(VALUES_MAX) {
+        for value in brought.0.iter().flatten() {
             for member in members {
                 if let Some(place) = place_of(value, &member.tokens) {
                     affinity.member = Some(member.clone());
@@ -98,6 +108,11 @@ impl Sticky {
     }
 }
 
+/// The values of a request's cookies of the pool's name.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Brought([Option<Token>; VALUES_MAX]);
+
+/// One secret in each line; what is too short is none.
 fn read(pool: &str, file: &Path) -> Result<Vec<Secret>, PeerError> {
     let text = fs::read_to_string(file).map_err(|source| PeerError::Read {
         pool: pool.to_owned(),
@@ -132,17 +147,17 @@ fn token(key: &hmac::Key, id: &[u8]) -> Token {
 }
 
 /// The values of the cookies of that name, over all `Cookie` lines, that are as long as ours.
-fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+fn values(headers: &HeaderMap, name: &str) -> impl Iterator<Item = Token> {
     let lines = headers.get_all(header::COOKIE).into_iter();
     let pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
     pairs.map(<[u8]>::trim_ascii).filter_map(move |pair| {
         let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
-        (value.len() == TOKEN_BYTES).then_some(value)
+        Token::try_from(value).ok()
     })
 }
 
 /// Looks at all of them, however early one is equal.
-fn place_of(value: &[u8], tokens: &[Token]) -> Option<usize> {
+fn place_of(value: &Token, tokens: &[Token]) -> Option<usize> {
     let mut found = None;
     for (place, token) in tokens.iter().enumerate().rev() {
         if bool::from(value.ct_eq(token)) {
@@ -163,50 +178,54 @@ pub(super) struct Affinity {
     is_leased: bool,
 }
 
-pub(super) enum Turn {
+pub(super) enum Look {
     /// The client's endpoint is to be asked.
     Stay(Arc<Member>),
     /// The selector decides.
     Choose,
     /// No other may be asked.
-    Stop(NoPick),
+    Stop(Outlook),
 }
 
 impl Affinity {
     /// Who is to be asked next. The client's endpoint is asked once.
-    pub(super) fn next(&mut self, wanted: &Wanted) -> Turn {
+    pub(super) fn look(&self, wanted: &Wanted) -> Look {
         let Some(member) = &self.member else {
-            return Turn::Choose;
+            return Look::Choose;
         };
-        let refusal = if self.is_leased || !member.endpoint.is_ready() {
-            NoPick::NoneReady
-        } else if wanted.may_exceed || member.room.fits(&wanted.demand) {
-            self.is_leased = true;
-            return Turn::Stay(member.clone());
-        } else if member.room.could_fit(&wanted.demand) {
-            NoPick::NoRoom
-        } else {
-            NoPick::TooLarge
+        let limit = member.max_in_flight.unwrap_or(u32::MAX);
+        let outlook = match self.is_leased {
+            true => Outlook::NoneReady,
+            false => Outlook::at(&member.endpoint, limit, &member.room, wanted),
         };
-        if self.is_strict {
-            return Turn::Stop(refusal);
+        match outlook {
+            Outlook::Open => Look::Stay(member.clone()),
+            refusal if self.is_strict => Look::Stop(refusal),
+            _ => Look::Choose,
         }
-        if !self.is_leased {
-            self.member = None;
-        }
-        Turn::Choose
     }
 
     /// Whether it is the client's endpoint and was asked.
     pub(super) fn has_had(&self, member: &Arc<Member>) -> bool {
-        let own = self.member.as_ref().filter(|_| self.is_leased);
-        own.is_some_and(|own| Arc::ptr_eq(own, member))
+        self.is_leased && self.is_own(member)
     }
 
-    /// The cookie the client needs to come back to `member`; `None`: it has it, or there is none.
-    pub(super) fn cookie_for(&self, member: &Arc<Member>) -> Option<Token> {
-        let has_it = self.is_current && self.has_had(member);
+    /// Takes note of who is asked. The cookie the client needs to come back there; `None`: it has
+    /// it, or there is none.
+    pub(super) fn lease(&mut self, member: &Arc<Member>) -> Option<Token> {
+        let is_own = self.is_own(member);
+        if is_own {
+            self.is_leased = true;
+        } else if !self.is_leased {
+            self.member = None;
+        }
+        let has_it = is_own && self.is_current;
         member.tokens.first().copied().filter(|_| !has_it)
+    }
+
+    fn is_own(&self, member: &Arc<Member>) -> bool {
+        let own = self.member.as_ref();
+        own.is_some_and(|own| Arc::ptr_eq(own, member))
     }
 }
 
@@ -235,7 +254,7 @@ mod tests {
         let [token] = *sticky(&["0123456789abcdef"]).tokens("10.0.0.1:80") else {
             panic!("one secret gives one token");
         };
-        assert_eq!(std::str::from_utf8(&token), Ok("bmhXLQUABEYH8ZcxqKHxBA"));
+        assert_eq!(std::str::from_utf8(&token), Ok("AG9Rxh4ehFkIH8MgXaYo-Q"));
     }
 
     #[test]
@@ -248,21 +267,21 @@ mod tests {
         assert_ne!(sticky.tokens("10.0.0.2:80")[0], new);
         assert_eq!(place_of(&old, &[new, old]), Some(1));
         assert_eq!(place_of(&[b'A'; TOKEN_BYTES], &[new, old]), None);
-        assert_eq!(place_of(&new[1..], &[new, old]), None);
     }
 
     #[test]
     fn values_are_found_wherever_they_stand_and_only_by_the_whole_name() {
-        let value = "0123456789abcdefghijkl";
+        let value = b"0123456789abcdefghijkl";
+        let text = str::from_utf8(value).unwrap();
         let mut headers = HeaderMap::new();
         for line in [
-            format!("a=b;at={value} ; xat={value}"),
-            format!("at=x; at={value}; at"),
+            format!("a=b;at={text} ; xat={text}"),
+            format!("at=x; at={text}; at"),
         ] {
             headers.append(header::COOKIE, HeaderValue::try_from(line).unwrap());
         }
         let found: Vec<_> = values(&headers, "at").collect();
-        assert_eq!(found, [value.as_bytes(); 2]);
+        assert_eq!(found, [*value; 2]);
     }
 
     #[test]

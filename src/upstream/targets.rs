@@ -19,6 +19,7 @@ struct Listed {
     place: Place,
     weight: u32,
     backup: bool,
+    max_in_flight: Option<u32>,
     capacity: Amounts,
 }
 
@@ -37,6 +38,7 @@ impl Targets {
             place: Place::new(&endpoint.target, registry),
             weight: endpoint.weight,
             backup: endpoint.backup,
+            max_in_flight: endpoint.max_in_flight,
             capacity: endpoint.capacity,
         };
         Targets(endpoints.iter().map(listed).collect())
@@ -74,6 +76,7 @@ impl Listed {
             address,
             weight: self.weight,
             backup: self.backup,
+            max_in_flight: self.max_in_flight,
             capacity: self.capacity,
             host,
             order,

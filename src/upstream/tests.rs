@@ -13,6 +13,8 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         name: "api".to_owned(),
         balance: Balance::RoundRobin,
         endpoints: endpoints.iter().map(|text| listed(text)).collect(),
+        max_in_flight: None,
+        queue: Default::default(),
         resources: model::Resources::default(),
         sticky: None,
         health: None,
@@ -40,6 +42,7 @@ fn listed(text: &str) -> model::Endpoint {
         target,
         weight: 1,
         backup: false,
+        max_in_flight: None,
         capacity: Amounts::default(),
     }
 }
@@ -79,17 +82,7 @@ fn states(pool: &Pool) -> Vec<State> {
 /// The ports one request is offered, in order.
 fn offers(pool: &Pool) -> Vec<u16> {
     let mut candidates = pool.candidates(&PickContext::default());
-    let next = || {
-        Some(
-            candidates
-                .lease_next()
-                .ok()?
-                .lease
-                .endpoint()
-                .address()
-                .port(),
-        )
-    };
+    let next = || Some(candidates.lease_next()?.lease.endpoint().address().port());
     std::iter::from_fn(next).collect()
 }
 
@@ -249,7 +242,7 @@ fn members_follow_a_name_and_a_request_keeps_the_membership_it_began_with() {
         .collect();
     assert_eq!(names, ["10.0.0.1:1", "10.0.0.2:5", "[::1]:5"]);
     assert_eq!(members.all()[1].host.as_deref(), Some("db.internal"));
-    assert!(running.lease_next().is_ok() && running.lease_next().is_err());
+    assert!(running.lease_next().is_some() && running.lease_next().is_none());
     assert_eq!(offers(&pool).len(), 3);
 }
 

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::*;
 
+mod hashing;
 mod latency;
 
 /// Origins that answer when the gate opens.
@@ -232,7 +233,15 @@ async fn in_flight_returns_to_zero_whatever_became_of_the_attempts() {
 
 #[tokio::test]
 async fn an_endpoint_of_weight_0_gets_nothing() {
-    for balance in ["round_robin", "least_conn", "random", "p2c", "ewma"] {
+    for balance in [
+        "round_robin",
+        "least_conn",
+        "random",
+        "p2c",
+        "ewma",
+        "prequal",
+        "hash",
+    ] {
         let origins = Origin::several(2);
         let pool = format!("balance: {balance}, endpoints: [{{ address: $a, weight: 0 }}, $b]");
         let weir = weir_with(&pool, &origins).await;

@@ -41,6 +41,30 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::round_robin_shares_out_exactly_by_weight_at_concurrency",
     ),
     (
+        "pools.balance.hash.bounded_load",
+        "balancing::hashing::bounded_load_spreads_a_key_that_all_ask_for",
+    ),
+    (
+        "pools.balance.hash.key",
+        "balancing::hashing::equal_keys_meet_at_one_endpoint_and_different_ones_spread",
+    ),
+    (
+        "pools.balance.hash.key.argument",
+        "balancing::hashing::equal_keys_meet_at_one_endpoint_and_different_ones_spread",
+    ),
+    (
+        "pools.balance.hash.key.cookie",
+        "balancing::hashing::equal_keys_meet_at_one_endpoint_and_different_ones_spread",
+    ),
+    (
+        "pools.balance.hash.key.header",
+        "balancing::hashing::equal_keys_meet_at_one_endpoint_and_different_ones_spread",
+    ),
+    (
+        "pools.balance.hash.table",
+        "balancing::hashing::two_weirs_agree_whatever_the_order_of_their_endpoints",
+    ),
+    (
         "pools.connect_timeout",
         "forwarding::connections::a_connection_that_is_not_made_in_time_is_a_connect_timeout",
     ),
@@ -52,6 +76,10 @@ const PROOFS: &[(&str, &str)] = &[
     (
         "pools.endpoints.backup",
         "balancing::a_backup_serves_only_while_no_other_endpoint_is_ready",
+    ),
+    (
+        "pools.endpoints.max_in_flight",
+        "queues::an_endpoint_never_has_more_than_its_max_in_flight",
     ),
     (
         "pools.endpoints.capacity",
@@ -126,12 +154,20 @@ const PROOFS: &[(&str, &str)] = &[
         "forwarding::connections::an_unused_upstream_connection_is_closed_after_the_idle_timeout",
     ),
     (
-        "pools.read_timeout",
-        "forwarding::timeouts::an_origin_that_does_not_answer_gets_its_client_504",
+        "pools.max_in_flight",
+        "queues::a_pool_never_has_more_than_its_max_in_flight",
     ),
     (
-        "pools.resources.queue_timeout",
-        "resources::the_queue_timeout_ends_a_wait",
+        "pools.queue.length",
+        "queues::a_request_that_finds_the_queue_at_its_length_gets_503_at_once",
+    ),
+    (
+        "pools.queue.timeout",
+        "queues::a_request_that_waits_longer_than_the_timeout_gets_503_and_a_time_to_come_again",
+    ),
+    (
+        "pools.read_timeout",
+        "forwarding::timeouts::an_origin_that_does_not_answer_gets_its_client_504",
     ),
     (
         "pools.resources.request_header",
@@ -210,9 +246,14 @@ const PROOFS: &[(&str, &str)] = &[
         "forwarding::timeouts::an_origin_that_stops_reading_is_given_up",
     ),
     (
+        "routes.allow",
+        "access::only_allowed_clients_are_served_by_any_action",
+    ),
+    (
         "routes.body_limit",
         "forwarding::timeouts::a_body_over_the_limit_is_refused_and_its_sender_can_read_why",
     ),
+    ("routes.deny", "access::the_most_specific_network_decides"),
     (
         "routes.demand",
         "resources::a_request_goes_where_what_its_route_takes_fits_best",
@@ -472,25 +513,31 @@ async fn as_many_threads_serve_as_are_asked_for() {
 
 #[tokio::test]
 async fn tls_true_verifies_by_the_systems_authorities() {
-    let authority = Authority::new();
+    let (authority, stranger) = (Authority::new(), Authority::new());
     let (dns, identity) = (Dns::new().await, authority.issue("origin.test"));
     let origin = Origin::tls(&identity, |_| Reply::ok("secret"));
     dns.resolves("origin.test", &["127.0.0.1"], 60);
-    let weir = weir(
-        "
-        server: { resolvers: [$dns] }
-        pools: { web: { endpoints: ['origin.test:$originport'], tls: true } }
-        routes: [{ pool: web }]
-    ",
-    )
-    .with("dns", &dns)
-    .with("originport", origin.port())
-    .start()
-    .await;
+    let with_roots = async |system: &Authority| {
+        weir(
+            "
+            server: { resolvers: [$dns] }
+            pools: { web: { endpoints: ['origin.test:$originport'], tls: true } }
+            routes: [{ pool: web }]
+        ",
+        )
+        .with("dns", &dns)
+        .with("originport", origin.port())
+        .system_roots(system.ca_path())
+        .start()
+        .await
+    };
 
-    // TLS it is, but of an authority that this system does not know.
+    let weir = with_roots(&stranger).await;
     assert_eq!(weir.client().get("/").await.status, 502);
     assert_eq!(origin.hits(), 0);
     let line = &weir.logged(1).await[0];
     assert_eq!(line["attempts"][0]["outcome"], "tls_error", "{line}");
+
+    let weir = with_roots(&authority).await;
+    assert_eq!(weir.client().get("/").await.text(), "secret");
 }

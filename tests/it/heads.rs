@@ -244,6 +244,28 @@ async fn heads_that_are_well_formed_but_not_served_have_their_own_status() {
 }
 
 #[tokio::test]
+async fn a_405_says_what_is_allowed() {
+    let origin = Origin::serving("ok");
+    let weir = in_front_of(&origin).await;
+    let mut connection = weir.client().connect().await;
+    connection
+        .write("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n")
+        .await;
+    let response = connection.response().await.unwrap();
+    assert_eq!((response.status, response.closes()), (405, true));
+    let allow = response.header("allow").unwrap();
+    assert!(
+        allow.contains("GET") && !allow.contains("CONNECT"),
+        "{allow}"
+    );
+    for method in allow.split(", ") {
+        let request = weir.client().request(method, "/");
+        assert_eq!(request.send().await.status, 200, "{method}");
+    }
+    assert_eq!(weir.client().get("/").await.header("allow"), None);
+}
+
+#[tokio::test]
 async fn what_is_unusual_but_has_one_reading_passes() {
     let origin = Origin::serving("ok");
     let weir = in_front_of(&origin).await;

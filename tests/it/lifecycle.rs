@@ -203,6 +203,88 @@ async fn what_hangs_is_cut_off_at_the_drain_timeout() {
     for mut connection in [hung, tunnel] {
         connection.ending().await;
     }
+    let mut lines = weir.access_log();
+    lines.sort_by_key(|line| line["target"].to_string());
+    let [slow, ws] = &lines[..] else {
+        panic!("{lines:?}");
+    };
+    for (line, target, status) in [(slow, "/slow", 0), (ws, "/ws", 101)] {
+        assert_eq!(line["target"], target);
+        assert_eq!(line["termination"], "shutdown", "{line}");
+        assert_eq!(line["status"], status, "{line}");
+    }
+    assert_eq!(slow["attempts"][0]["outcome"], "pending");
+}
+
+#[tokio::test]
+async fn what_is_cut_off_is_recorded_wherever_it_waits() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |request| match request.target.as_str() {
+        "/half" => Reply::ok("x".repeat(1000)).stall_at(500, &held),
+        "/unread" => Reply::ok("x".repeat(32 << 20)),
+        _ => Reply::ok("late").after(&held),
+    });
+    let hole = BlackHole::new().await;
+    let yaml = "
+        pools:
+          web: { endpoints: [$origin] }
+          one: { endpoints: [$origin], max_in_flight: 1, queue: { timeout: 1m } }
+          hole: { endpoints: [$hole], connect_timeout: 1m }
+        routes:
+          - { path: /queued, pool: one }
+          - { path: /connecting, pool: hole }
+          - { pool: web }
+    ";
+    let setup = weir(yaml).with("origin", &origin).with("hole", &hole);
+    let weir = setup.start().await;
+    let mut connections = Vec::new();
+    let targets = [
+        "/connecting",
+        "/half",
+        "/queued",
+        "/queued",
+        "/unread",
+        "/waiting",
+    ];
+    for target in targets {
+        let mut connection = weir.client().connect().await;
+        let request = connection.request("GET", target).bytes();
+        connection.write(request).await;
+        connections.push(connection);
+    }
+    let mut half_sent = weir.client().connect().await;
+    let head = "POST /uploading HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf";
+    half_sent.write(head).await;
+    let _idle = weir.client().connect().await;
+    let mut unfinished = weir.client().connect().await;
+    unfinished.write("GET / HTT").await;
+    weir.metric_becomes("weir_requests_in_flight", 7.0).await;
+    weir.metric_becomes(r#"weir_queue_length{pool="one"}"#, 1.0)
+        .await;
+    eventually("the origin has them", async || origin.in_flight() == 5).await;
+
+    weir.signal(Signal::SIGINT);
+    assert_eq!(weir.exit_status().await.code, Some(0));
+    let lines = weir.access_log();
+    let mut logged: Vec<_> = lines
+        .iter()
+        .map(|line| {
+            (
+                line["target"].as_str().unwrap(),
+                line["termination"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    logged.sort_unstable();
+    let mut expected = targets.to_vec();
+    expected.push("/uploading");
+    expected.sort_unstable();
+    let expected: Vec<_> = expected
+        .into_iter()
+        .map(|target| (target, "shutdown"))
+        .collect();
+    assert_eq!(logged, expected);
 }
 
 #[tokio::test]
@@ -246,6 +328,9 @@ async fn sigint_stops_at_once() {
         asked.elapsed()
     );
     hung.ending().await;
+    let lines = weir.access_log();
+    assert_eq!(lines.len(), 1);
+    assert_eq!(lines[0]["termination"], "shutdown", "{}", lines[0]);
 }
 
 #[tokio::test]
@@ -274,6 +359,7 @@ async fn sigint_ends_a_drain_at_its_very_beginning_and_later() {
             asked.elapsed()
         );
         assert!(hung.await.unwrap().is_err());
+        assert_eq!(weir.access_log()[0]["termination"], "shutdown");
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod support;
 
+mod access;
 mod bad_backends;
 mod balancing;
 mod command_line;
@@ -16,6 +17,7 @@ mod heads;
 mod health;
 mod lifecycle;
 mod limits;
+mod queues;
 mod records;
 mod resources;
 mod retries;

@@ -16,14 +16,14 @@ fn taken(origin: &Origin, dimension: &str) -> String {
 }
 
 /// Two endpoints, with routes that take 1, 4 and 10 compute of them.
-fn small(resources: &str, capacity: &str, trusted: &str) -> String {
+fn small(settings: &str, capacity: &str, trusted: &str) -> String {
     format!(
         "
         server: {{ trusted_proxies: [{trusted}] }}
         pools:
           web:
             balance: resource
-            resources: {{ {resources} }}
+            {settings}
             endpoints:
               - {{ address: $a, capacity: {{ {capacity} }} }}
               - {{ address: $b, capacity: {{ {capacity} }} }}
@@ -36,8 +36,8 @@ fn small(resources: &str, capacity: &str, trusted: &str) -> String {
     )
 }
 
-async fn small_pool(resources: &str, a: &Origin, b: &Origin) -> Weir {
-    let yaml = small(resources, "compute: 10", "127.0.0.1");
+async fn small_pool(settings: &str, a: &Origin, b: &Origin) -> Weir {
+    let yaml = small(settings, "compute: 10", "127.0.0.1");
     weir(&yaml).with("a", a).with("b", b).start().await
 }
 
@@ -106,7 +106,7 @@ async fn a_request_goes_where_what_its_route_takes_fits_best() {
 async fn what_is_taken_is_shown_and_what_fits_nowhere_is_503_with_reject() {
     let gate = Gate::new();
     let (a, b) = (held("a", &gate), held("b", &gate));
-    let weir = small_pool("when_full: reject", &a, &b).await;
+    let weir = small_pool("resources: { when_full: reject }", &a, &b).await;
 
     let requests = hold(&weir, "/four", 4, [&a, &b]).await;
     assert_eq!((a.in_flight(), b.in_flight()), (2, 2));
@@ -130,10 +130,10 @@ async fn what_is_taken_is_shown_and_what_fits_nowhere_is_503_with_reject() {
 async fn with_queue_a_request_waits_for_room_no_longer_than_its_time() {
     let gate = Gate::new();
     let (a, b) = (held("a", &gate), held("b", &gate));
-    let weir = small_pool("when_full: queue, queue_timeout: 30s", &a, &b).await;
+    let weir = small_pool("queue: { timeout: 30s }", &a, &b).await;
     let requests = hold(&weir, "/ten", 2, [&a, &b]).await;
 
-    assert_eq!(weir.client().get("/hasty").await.status, 503);
+    assert_eq!(weir.client().get("/hasty").await.status, 504);
     let waiting = tokio::spawn(weir.client().get("/ten"));
     weir.metric_becomes("weir_requests_in_flight", 3.0).await;
     assert_eq!(a.hits() + b.hits(), 2);
@@ -145,14 +145,33 @@ async fn with_queue_a_request_waits_for_room_no_longer_than_its_time() {
 }
 
 #[tokio::test]
+async fn a_large_request_that_waits_is_not_overtaken_by_small_ones() {
+    let gate = Gate::new();
+    let (a, b) = (held("a", &gate), held("b", &gate));
+    let weir = small_pool("queue: { timeout: 30s }", &a, &b).await;
+    let mut requests = hold(&weir, "/four", 2, [&a, &b]).await;
+
+    for (target, waiting) in [("/ten", 1.0), ("/", 2.0)] {
+        requests.push(tokio::spawn(weir.client().get(target)));
+        weir.metric_becomes(r#"weir_queue_length{pool="web"}"#, waiting)
+            .await;
+    }
+    assert_eq!(a.hits() + b.hits(), 2, "the small one would fit");
+
+    gate.open();
+    expect_ok(requests).await;
+    weir.metric_becomes("weir_endpoint_reserved", 0.0).await;
+}
+
+#[tokio::test]
 async fn the_queue_timeout_ends_a_wait() {
     let gate = Gate::new();
     let (a, b) = (held("a", &gate), held("b", &gate));
-    let weir = small_pool("queue_timeout: 50ms", &a, &b).await;
+    let weir = small_pool("queue: { timeout: 50ms }", &a, &b).await;
     let requests = hold(&weir, "/ten", 2, [&a, &b]).await;
 
     assert_eq!(weir.client().get("/").await.status, 503);
-    assert_eq!(weir.logged(1).await[0]["termination"], "no_room");
+    assert_eq!(weir.logged(1).await[0]["termination"], "queue_timeout");
 
     gate.open();
     expect_ok(requests).await;
@@ -162,7 +181,7 @@ async fn the_queue_timeout_ends_a_wait() {
 async fn with_least_share_a_request_is_squeezed_in_where_most_is_left() {
     let gate = Gate::new();
     let (a, b) = (held("a", &gate), held("b", &gate));
-    let weir = small_pool("when_full: least_share", &a, &b).await;
+    let weir = small_pool("resources: { when_full: least_share }", &a, &b).await;
     let mut requests = hold(&weir, "/ten", 1, [&a, &b]).await;
     requests.extend(hold(&weir, "/four", 2, [&a, &b]).await);
     let (full, half) = if a.in_flight() == 1 {
@@ -183,7 +202,12 @@ async fn with_least_share_a_request_is_squeezed_in_where_most_is_left() {
 async fn a_trusted_request_header_says_what_the_request_takes() {
     let gate = Gate::new();
     let (a, b) = (held("a", &gate), held("b", &gate));
-    let weir = small_pool("request_header: X-Demand, when_full: reject", &a, &b).await;
+    let weir = small_pool(
+        "resources: { request_header: X-Demand, when_full: reject }",
+        &a,
+        &b,
+    )
+    .await;
     let demand = |target: &str, demand: &str| {
         let request = weir.client().request("GET", target);
         request.header("X-Demand", demand).send()
@@ -213,7 +237,11 @@ async fn a_trusted_request_header_says_what_the_request_takes() {
     ] {
         assert_eq!(demand("/", made_up).await.status, 200, "{made_up}");
     }
-    let nobody = small("request_header: X-Demand", "compute: 10", "192.0.2.1");
+    let nobody = small(
+        "resources: { request_header: X-Demand }",
+        "compute: 10",
+        "192.0.2.1",
+    );
     assert!(weir.reload_with(&nobody).await, "{}", weir.stderr());
     assert_eq!(
         demand("/", "compute=10.5").await.status,
@@ -234,7 +262,12 @@ async fn a_response_header_teaches_what_later_requests_take() {
         })
     };
     let (a, b) = (origins(), origins());
-    let weir = small_pool("response_header: X-Cost, when_full: reject", &a, &b).await;
+    let weir = small_pool(
+        "resources: { response_header: X-Cost, when_full: reject }",
+        &a,
+        &b,
+    )
+    .await;
 
     assert_eq!(weir.client().get("/lesson").await.status, 200);
     weir.metric_becomes("weir_endpoint_reserved", 0.0).await;
@@ -267,7 +300,7 @@ async fn all_that_was_taken_is_given_back_whatever_became_of_the_attempts() {
           web:
             balance: resource
             read_timeout: 200ms
-            resources: { queue_timeout: 50ms }
+            queue: { timeout: 50ms }
             endpoints:
               - { address: $a, capacity: { compute: 1, disk: 0.1 } }
               - { address: $b, capacity: { compute: 1, disk: 0.1 } }
@@ -313,10 +346,14 @@ async fn all_that_was_taken_is_given_back_whatever_became_of_the_attempts() {
 async fn what_runs_is_counted_over_a_reload_that_changes_capacities() {
     let gate = Gate::new();
     let (a, b) = (held("a", &gate), held("b", &gate));
-    let weir = small_pool("when_full: reject", &a, &b).await;
+    let weir = small_pool("resources: { when_full: reject }", &a, &b).await;
     let requests = hold(&weir, "/four", 2, [&a, &b]).await;
 
-    let other = small("when_full: reject", "disk: 1, compute: 13", "127.0.0.1");
+    let other = small(
+        "resources: { when_full: reject }",
+        "disk: 1, compute: 13",
+        "127.0.0.1",
+    );
     assert!(weir.reload_with(&other).await, "{}", weir.stderr());
     assert_eq!(weir.client().get("/ten").await.status, 503);
 

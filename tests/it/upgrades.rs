@@ -79,6 +79,12 @@ async fn ten_upgrades_under_load_lose_nothing() {
     assert_eq!(weir.admin().get("/-/ready").await.status, 200);
     // One file, in which every request of every process has its line.
     assert_eq!(weir.logged(report.ok).await.len(), report.ok);
+    let alarms = weir
+        .stderr()
+        .lines()
+        .filter(|l| l.contains(" ERROR "))
+        .count();
+    assert_eq!(alarms, 0, "{}", weir.stderr());
 }
 
 #[tokio::test]

@@ -63,7 +63,8 @@ async fn a_certificate_of_another_authority_is_refused() {
     let origin = showing(&other.issue("api.test"));
     let setup = pool_with("{ ca: $ca, sni: api.test }", &authority, &origin);
     refused(&setup.start().await).await;
-    let setup = pool_with("{ sni: api.test }", &authority, &origin);
+    let setup =
+        pool_with("{ sni: api.test }", &authority, &origin).system_roots(authority.ca_path());
     refused(&setup.start().await).await;
     assert_eq!(origin.hits(), 0);
 }
@@ -98,6 +99,7 @@ async fn an_endpoint_that_does_not_speak_tls_is_refused() {
     ",
     )
     .with("origin", address)
+    .system_roots(Authority::new().ca_path())
     .start()
     .await;
     refused(&weir).await;
@@ -114,6 +116,46 @@ async fn without_verification_any_certificate_is_accepted() {
     let weir = setup.start().await;
     assert_eq!(weir.client().get("/").await.text(), "secret");
     assert_eq!(origin.last().sni.as_deref(), Some("api.test"));
+}
+
+#[tokio::test]
+async fn where_the_system_has_no_roots_only_what_verifies_by_them_is_refused() {
+    let authority = Authority::new();
+    let origin = showing(&authority.issue("api.test"));
+    let without_roots = |tls| {
+        let setup = pool_with(tls, &authority, &origin).file("none.pem", "");
+        let none = setup.path("none.pem");
+        setup.system_roots(none)
+    };
+    for command in ["check", "run"] {
+        let end = without_roots("{ sni: api.test }").command(&[command]).await;
+        assert_eq!(end.code, Some(78), "{end:?}");
+        let why = "pools.web.tls: this system has no root certificates to verify by";
+        assert!(end.stderr.contains(why), "{end:?}");
+    }
+    let unverified = "{ verify: false, sni: api.test }";
+    let own = authority.issue("weir.test");
+    let shown = format!(
+        "{{ verify: false, sni: api.test, cert: {}, key: {} }}",
+        own.cert_path(),
+        own.key_path()
+    );
+    for tls in [unverified, &shown, "{ ca: $ca, sni: api.test }"] {
+        let weir = without_roots(tls).start().await;
+        assert_eq!(weir.client().get("/").await.text(), "secret", "{tls}");
+    }
+}
+
+#[tokio::test]
+async fn roots_that_cannot_be_read_are_named_at_start() {
+    let setup = weir("routes: [{ respond: {} }]").system_roots("/no/such.pem");
+    let end = setup.refused().await;
+    assert_eq!(end.code, Some(1), "{end:?}");
+    let why = "the system's root certificates cannot be read";
+    assert!(
+        end.stderr.contains(why) && end.stderr.contains("/no/such.pem"),
+        "{end:?}"
+    );
 }
 
 #[tokio::test]

@@ -5,17 +5,22 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::shapes::{Duration, List, OneOrMany, StatusRange, TextOr, Toggle};
+use super::shapes::{Duration, Factor, List, OneOrMany, StatusRange, TextOr, Toggle, WordOr};
 
 /// A named group of endpoints.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a map")]
 pub(crate) struct Pool {
     /// How an endpoint is picked. Default: `least_conn`.
-    pub(crate) balance: Option<Balance>,
+    pub(crate) balance: Option<WordOr<Balance, BalanceMap>>,
     /// At least one: an address as text, or a map.
     #[schemars(required, length(min = 1))]
     pub(crate) endpoints: Option<List<TextOr<Endpoint>>>,
+    /// Attempts on all endpoints together, 1 to 1000000; further requests wait in the queue. Default: no bound.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max_in_flight: Option<i64>,
+    /// Where requests wait while the pool, or each of its endpoints, is at `max_in_flight`.
+    pub(crate) queue: Option<Queue>,
     /// With `balance: resource`: where demands are told, and what happens when they fit nowhere.
     pub(crate) resources: Option<Resources>,
     /// A cookie brings clients back to the endpoint that answered them. Default: none.
@@ -50,8 +55,70 @@ pub(crate) enum Balance {
     /// The least time to the first byte times requests in flight, of two endpoints at random; of all in a pool of up
     /// to 16.
     Ewma,
+    /// The fastest endpoint among those that are not too busy; for eight endpoints or more.
+    Prequal,
     /// Where what the request takes fits best.
     Resource,
+    /// The same endpoint for the same client address.
+    Hash,
+}
+
+/// An algorithm with its settings.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { hash: { key: path } }"
+)]
+pub(crate) struct BalanceMap {
+    /// The same endpoint for the same key, as long as that one is ready and not too busy.
+    #[schemars(required)]
+    pub(crate) hash: Option<Hash>,
+}
+
+/// Consistent hashing: few keys move when an endpoint comes or goes.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { key: path }")]
+pub(crate) struct Hash {
+    /// `address` (the client's), `path`, `uri` (with the query), or a map with one of `header`, `cookie` and
+    /// `argument`. A request without it goes anywhere by weight. Default: `address`.
+    pub(crate) key: Option<WordOr<HashKey, HashField>>,
+    /// `ring` moves fewest keys, `maglev` shares out most evenly. Default: `ring`.
+    pub(crate) table: Option<HashTable>,
+    /// The most an endpoint may hold, as a multiple of its fair share of what is in flight: 1.05 to 10, or `off`.
+    /// Default: 1.25.
+    pub(crate) bounded_load: Option<Factor>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HashKey {
+    /// The client's address.
+    Address,
+    /// The path without query.
+    Path,
+    /// Path and query.
+    Uri,
+}
+
+/// A named part of a request: exactly one of these.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { header: X-User }")]
+pub(crate) struct HashField {
+    /// The first header of that name.
+    pub(crate) header: Option<String>,
+    /// The cookie of that name.
+    pub(crate) cookie: Option<String>,
+    /// The query argument of that name, as it is sent.
+    pub(crate) argument: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum HashTable {
+    /// 256 points on a circle for each unit of weight.
+    Ring,
+    /// A table of 65,537 entries.
+    Maglev,
 }
 
 /// With `balance: resource`: where demands are told, and what happens when they fit nowhere.
@@ -69,14 +136,12 @@ pub(crate) struct Resources {
     pub(crate) response_header: Option<String>,
     /// What becomes of a request that fits nowhere now. Default: `queue`.
     pub(crate) when_full: Option<WhenFull>,
-    /// How long it may wait for room, 1ms to 5m. Default: 1s.
-    pub(crate) queue_timeout: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WhenFull {
-    /// It waits for room, then it is refused with 503.
+    /// It waits in the pool's `queue`, and those who came later wait behind it.
     Queue,
     /// It goes where the largest share taken is the lowest.
     LeastShare,
@@ -135,9 +200,26 @@ pub(crate) struct Endpoint {
     pub(crate) weight: Option<i64>,
     /// Serves only when no other endpoint of the pool is ready. Default: false.
     pub(crate) backup: Option<bool>,
+    /// Attempts it gets at once, 1 to 1000000; a name: each of its addresses. Default: no bound.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max_in_flight: Option<i64>,
     /// With `balance: resource`: units it has of each dimension, by name, 0.000001 to 1000000; the same dimensions for
     /// all endpoints of a pool, at most 8. Default: none.
     pub(crate) capacity: Option<BTreeMap<String, f64>>,
+}
+
+/// Where requests wait while the pool, or each of its endpoints, is at `max_in_flight`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { length: 1024, timeout: 1s }"
+)]
+pub(crate) struct Queue {
+    /// Requests that may wait, 0 to 100000; 0: none. Default: 1024.
+    #[schemars(range(min = 0, max = 100_000))]
+    pub(crate) length: Option<i64>,
+    /// How long a request may wait, 1ms to 5m. Default: 1s.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Active probes: exactly one of `http` and `tcp`.

@@ -24,6 +24,11 @@ pub(crate) struct Route {
     pub(crate) methods: Option<OneOrMany<String>>,
     /// Request headers by name: a value, `*` for any value, or `~ ^a` for a regex. All must match.
     pub(crate) headers: Option<BTreeMap<String, String>>,
+    /// Client addresses or networks that are served, one or a list; the others are refused. Default: everybody.
+    pub(crate) allow: Option<OneOrMany<String>>,
+    /// Client addresses or networks that are refused, one or a list. The most specific network of both lists decides; of
+    /// equal ones, that of `deny`. Default: nobody.
+    pub(crate) deny: Option<OneOrMany<String>>,
     /// The pool that serves the request.
     pub(crate) pool: Option<String>,
     /// Answer with a redirect.
@@ -34,7 +39,7 @@ pub(crate) struct Route {
     pub(crate) timeout: Option<Duration>,
     /// When an attempt fails.
     pub(crate) retry: Option<Retry>,
-    /// Whether the time to the first byte tells `balance: ewma` how fast an endpoint is; false for long polls.
+    /// Whether the time to the first byte tells `balance: ewma` and `prequal` how fast an endpoint is; false for long polls.
     /// Default: true.
     pub(crate) measure: Option<bool>,
     /// What a request takes of an endpoint of a pool with `balance: resource`: units by dimension, 0.000001 to 1000000;

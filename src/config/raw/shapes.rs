@@ -29,6 +29,11 @@ pub(crate) struct Size(pub(crate) String);
 #[schemars(inline, extend("type" = ["string", "integer"], "pattern" = "^[0-9]{3}(-[0-9]{3})?$"))]
 pub(crate) struct StatusRange(pub(crate) String);
 
+/// A number such as `1.25`, or `off`.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(inline, extend("type" = ["string", "number", "boolean"], "pattern" = "^(off|[0-9]+([.][0-9]+)?)$"))]
+pub(crate) struct Factor(pub(crate) String);
+
 /// Text that YAML may take for something else, such as `off`.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(inline)]
@@ -68,6 +73,14 @@ pub(crate) enum TextOr<M> {
     Map(M),
 }
 
+/// One of some words, or a map with settings.
+#[derive(Clone, Debug, JsonSchema)]
+#[schemars(inline, untagged)]
+pub(crate) enum WordOr<W, M> {
+    Word(W),
+    Map(M),
+}
+
 /// One value, or a list of them.
 #[derive(Clone, Debug, JsonSchema)]
 #[schemars(inline, untagged)]
@@ -99,6 +112,16 @@ impl<'de> Deserialize<'de> for StatusRange {
         deserializer
             .deserialize_any(Scalar("a status such as 200 or \"200-299\""))
             .map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Factor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = deserializer.deserialize_any(Scalar("a number such as 1.25, or off"))?;
+        Ok(Factor(match text.as_str() {
+            "false" => "off".to_string(),
+            _ => text,
+        }))
     }
 }
 
@@ -218,6 +241,32 @@ impl<'de, M: Deserialize<'de>> Visitor<'de> for TextOrVisitor<M> {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
         M::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Map)
+    }
+}
+
+// === impl WordOr ===
+
+impl<'de, W: Deserialize<'de>, M: Deserialize<'de>> Deserialize<'de> for WordOr<W, M> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(WordOrVisitor(PhantomData))
+    }
+}
+
+struct WordOrVisitor<W, M>(PhantomData<(W, M)>);
+
+impl<'de, W: Deserialize<'de>, M: Deserialize<'de>> Visitor<'de> for WordOrVisitor<W, M> {
+    type Value = WordOr<W, M>;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("one word or a map")
+    }
+
+    fn visit_str<E: Error>(self, word: &str) -> Result<Self::Value, E> {
+        W::deserialize(word.into_deserializer()).map(WordOr::Word)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        M::deserialize(MapAccessDeserializer::new(map)).map(WordOr::Map)
     }
 }
 

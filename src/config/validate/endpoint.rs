@@ -11,6 +11,7 @@ use super::super::raw::pool as raw;
 use super::super::raw::shapes::{List, TextOr};
 use super::super::report::Report;
 use super::keys::Keys;
+use super::queue::IN_FLIGHT;
 use super::{name, resources};
 
 pub(super) fn endpoints(
@@ -62,12 +63,15 @@ fn endpoint(
                 target: target(text, at, report)?,
                 weight: 1,
                 backup: false,
+                max_in_flight: None,
                 capacity: Amounts::default(),
             });
         }
         TextOr::Map(raw) => raw,
     };
-    let weight = Keys::of(at, report).number("weight", raw.weight, 0..=1000);
+    let mut keys = Keys::of(at, report);
+    let weight = keys.number("weight", raw.weight, 0..=1000);
+    let max_in_flight = keys.number("max_in_flight", raw.max_in_flight, IN_FLIGHT);
     let capacity = capacity(raw, dimensions, at, report);
     let at = at.key("address");
     let Some(address) = &raw.address else {
@@ -81,6 +85,7 @@ fn endpoint(
         target: target(address, &at, report)?,
         weight: weight.unwrap_or(1),
         backup: raw.backup.unwrap_or(false),
+        max_in_flight,
         capacity,
     })
 }

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::super::model::{Balance, Pool};
+use super::super::model::Pool;
 use super::super::path::At;
 use super::super::problem::quoted;
 use super::super::raw::pool as raw;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
-use super::{endpoint, health, resources, sticky, tls};
+use super::{balance, endpoint, health, queue, resources, sticky, tls};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -38,19 +38,24 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         .health
         .as_ref()
         .and_then(|raw| health::health(raw, &at.key("health"), report));
+    let queue = queue::queue(raw, &endpoints, at, report);
     let sticky = raw
         .sticky
         .as_ref()
         .and_then(|raw| sticky::sticky(raw, &at.key("sticky"), report));
     let tls = tls::tls(raw.tls.as_ref(), &endpoints, &at.key("tls"), report);
+    let balance = balance::balance(raw.balance.as_ref(), &at.key("balance"), report);
     let mut keys = Keys::of(at, report);
+    let max_in_flight = keys.number("max_in_flight", raw.max_in_flight, queue::IN_FLIGHT);
     let day = millis(1)..=hours(24);
     Pool {
         name: name.to_string(),
-        balance: balance(raw.balance),
+        balance,
         resources,
         sticky,
         endpoints,
+        max_in_flight,
+        queue,
         health,
         connect_timeout: keys
             .duration(
@@ -87,16 +92,5 @@ fn check_name(name: &str, at: &At<'_>, report: &mut Report<'_>) {
             quoted(name)
         );
         report.problem_at_key(at, what, None);
-    }
-}
-
-fn balance(raw: Option<raw::Balance>) -> Balance {
-    match raw {
-        Some(raw::Balance::RoundRobin) => Balance::RoundRobin,
-        None | Some(raw::Balance::LeastConn) => Balance::LeastConn,
-        Some(raw::Balance::Random) => Balance::Random,
-        Some(raw::Balance::P2c) => Balance::P2c,
-        Some(raw::Balance::Ewma) => Balance::Ewma,
-        Some(raw::Balance::Resource) => Balance::Resource,
     }
 }

@@ -1,7 +1,6 @@
 //! Capacities of endpoints, demands of routes, and what a pool does where they do not fit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use http::HeaderName;
 
@@ -10,11 +9,10 @@ use super::super::model::{Balance, Endpoint, Pool, Resources, WhenFull};
 use super::super::path::At;
 use super::super::problem::quoted;
 use super::super::raw::pool as raw;
-use super::super::raw::shapes::{List, TextOr};
+use super::super::raw::shapes::{List, TextOr, WordOr};
 use super::super::report::Report;
 use super::super::similar;
 use super::headers;
-use super::keys::{Keys, millis, minutes, seconds};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -26,7 +24,7 @@ type Named = BTreeMap<String, f64>;
 pub(super) fn resources(raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Resources {
     let nothing = raw::Resources::default();
     let given = raw.resources.as_ref().unwrap_or(&nothing);
-    let by_resource = matches!(raw.balance, Some(raw::Balance::Resource));
+    let by_resource = is_by_resource(raw);
     if raw.resources.is_some() && !by_resource {
         report.warn(
             &at.key("resources"),
@@ -58,18 +56,11 @@ pub(super) fn resources(raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -
             Some(raw::WhenFull::LeastShare) => WhenFull::LeastShare,
             Some(raw::WhenFull::Reject) => WhenFull::Reject,
         },
-        queue_timeout: queue_timeout(given, &at, report),
     }
 }
 
-fn queue_timeout(given: &raw::Resources, at: &At<'_>, report: &mut Report<'_>) -> Duration {
-    Keys::of(at, report)
-        .duration(
-            "queue_timeout",
-            given.queue_timeout.as_ref(),
-            millis(1)..=minutes(5),
-        )
-        .unwrap_or(seconds(1))
+pub(super) fn is_by_resource(raw: &raw::Pool) -> bool {
+    matches!(raw.balance, Some(WordOr::Word(raw::Balance::Resource)))
 }
 
 fn header(text: Option<&str>, at: &At<'_>, report: &mut Report<'_>) -> Option<HeaderName> {

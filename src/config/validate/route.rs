@@ -12,7 +12,7 @@ use super::super::raw::shapes::List;
 use super::super::report::Report;
 use super::super::similar;
 use super::keys::{Keys, hours, millis};
-use super::{headers, redirect, resources, respond, rule};
+use super::{headers, redirect, resources, respond, rule, server};
 
 const NAME_BYTES_MAX: usize = 128;
 /// Pool names that are compared with an unknown one: more would make a file of nothing but typos slow.
@@ -63,6 +63,8 @@ fn route(
     report: &mut Report<'_>,
 ) -> Route {
     let rule = rule::rule(raw, at, report);
+    let [allow, deny] = [("allow", &raw.allow), ("deny", &raw.deny)]
+        .map(|(key, raw)| rule::many(raw.as_ref(), &at.key(key), report, server::network));
     let action = action(raw, &rule, pools, at, report);
     warn_of_no_effect(raw, at, report);
     let request_headers = headers::edits(
@@ -81,6 +83,8 @@ fn route(
     Route {
         name,
         rule,
+        allow,
+        deny,
         action,
         timeout: keys.duration("timeout", raw.timeout.as_ref(), millis(1)..=hours(24)),
         retry_attempts: retry_attempts.unwrap_or(2),

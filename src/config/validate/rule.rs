@@ -30,7 +30,7 @@ pub(super) fn rule(raw: &raw::Route, at: &At<'_>, report: &mut Report<'_>) -> Ru
 }
 
 /// One value or a list, each read by the same function; an empty list and equal values are refused.
-fn many<T: Clone + Eq + Hash>(
+pub(super) fn many<T: Clone + Eq + Hash>(
     raw: Option<&OneOrMany<String>>,
     at: &At<'_>,
     report: &mut Report<'_>,

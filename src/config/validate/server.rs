@@ -5,7 +5,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::super::model::{Forwarded, Limits};
 use super::super::path::At;
@@ -85,9 +85,9 @@ pub(super) fn trusted_proxies(
         .collect()
 }
 
-fn network(text: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<IpNet> {
+pub(super) fn network(text: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<IpNet> {
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Some(IpNet::from(address));
+        return Some(canonical(IpNet::from(address)));
     }
     let Ok(network) = text.parse::<IpNet>() else {
         let what = format!(
@@ -106,7 +106,21 @@ fn network(text: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<IpNet> {
             ),
         );
     }
-    Some(network.trunc())
+    Some(canonical(network.trunc()))
+}
+
+/// Clients are known by their IPv4 address where they have one, so a network of IPv4 addresses in IPv6 form is itself again.
+fn canonical(network: IpNet) -> IpNet {
+    const MAPPED_BITS: u8 = 96;
+    let IpNet::V6(v6) = network else {
+        return network;
+    };
+    let v4 = v6
+        .addr()
+        .to_ipv4_mapped()
+        .zip(v6.prefix_len().checked_sub(MAPPED_BITS));
+    let v4 = v4.and_then(|(address, length)| Ipv4Net::new(address, length).ok());
+    v4.map_or(network, IpNet::from)
 }
 
 pub(super) fn resolvers(

@@ -92,7 +92,6 @@ fn secrets(raw: &raw::Sticky, at: &At<'_>, report: &mut Report<'_>) -> Option<Se
     }
 }
 
-/// Never shows one.
 fn given_secrets(
     given: &OneOrMany<String>,
     at: &At<'_>,

@@ -218,6 +218,7 @@ async fn probes_follow_the_membership_and_end_with_their_loop() {
         address: "10.0.0.1:2".parse().unwrap(),
         weight: 1,
         backup: false,
+        max_in_flight: None,
         capacity: Default::default(),
         host: None,
         order: 0,

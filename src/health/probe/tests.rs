@@ -80,6 +80,7 @@ async fn probe(
         endpoint: pool.members().all()[0].endpoint.clone(),
         weight: 1,
         backup: false,
+        max_in_flight: None,
         host: host.map(Arc::from),
         room: Default::default(),
         tokens: Box::default(),

@@ -9,7 +9,7 @@ const HEAD: &[u8] = b"POST / HTTP/1.1\r\n\r\n";
 /// A connection on which a head and `rest` have arrived, and the client's end of it.
 async fn arrived(rest: &[u8]) -> (Downstream, DuplexStream) {
     let (mut client, server) = duplex(1 << 20);
-    let mut downstream = Downstream::new(Box::new(server));
+    let mut downstream = Downstream::new(Box::new(server), Arc::default());
     client.write_all(&[HEAD, rest].concat()).await.unwrap();
     while downstream.held().len() < HEAD.len() {
         downstream.fill().await.unwrap();

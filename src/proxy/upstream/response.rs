@@ -1,12 +1,14 @@
 //! Reads the head of an endpoint's response, and what it says of the body behind it.
 //!
-//! Pure: bytes in, a head out. Values share the buffer they were read into. Where a head could be read
+//! Pure: bytes in, a head out. Where a head could be read
 //! in two ways it is refused (RFC 9112 §6.3); obsolete line folding and spaces before the colon, which
 //! old servers send, are understood as nginx does.
 
-use bytes::{Bytes, BytesMut};
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
-use httparse::{EMPTY_HEADER, Header, ParserConfig, Status};
+use httparse::{Header, ParserConfig, Status};
 use memchr::memmem;
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
@@ -41,53 +43,34 @@ pub(super) fn may_end(bytes: &[u8], seen: usize) -> bool {
 
 /// Takes a head from the front of `buffer`, once it is there whole.
 pub(super) fn parse(buffer: &mut BytesMut, is_head_request: bool) -> Result<Option<Head>> {
-    let mut fields = [EMPTY_HEADER; FIELDS_MAX];
-    let mut response = httparse::Response::new(&mut fields);
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
+    let mut response = httparse::Response::new(&mut []);
     let mut parser = ParserConfig::default();
     parser.allow_spaces_after_header_name_in_responses(true);
     parser.allow_obsolete_multiline_headers_in_responses(true);
-    let length = match parser.parse_response(&mut response, buffer) {
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, buffer, &mut fields);
+    let length = match parsed {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
         Err(_) => return Err(malformed("no HTTP response")),
     };
-    let places = places(response.headers, buffer);
-    let (code, minor) = (response.code, response.version);
-    let reason = response.reason.map(str::to_owned);
-    let bytes = buffer.split_to(length).freeze();
-
-    let mut head = ResponseHeader::build(code.unwrap_or_default(), Some(places.len()))
+    // Copied, so that a small head does not hold on to a large buffer.
+    let bytes = Bytes::copy_from_slice(&buffer[..length]);
+    let code = response.code.unwrap_or_default();
+    let mut head = ResponseHeader::build(code, Some(response.headers.len()))
         .map_err(|_| malformed("a status that is none"))?;
-    head.set_version(if minor == Some(0) {
-        Version::HTTP_10
-    } else {
-        super::VERSION
+    head.set_version(match response.version {
+        Some(0) => Version::HTTP_10,
+        _ => Version::HTTP_11,
     });
-    head.set_reason_phrase(reason.as_deref())?;
-    let connection = add_fields(&mut head, &bytes, &places)?;
-    conclude(head, connection, is_head_request).map(Some)
-}
-
-/// Where a field's name and value stand in the buffer.
-struct Place {
-    name: (usize, usize),
-    value: (usize, usize),
-}
-
-fn places(fields: &[Header<'_>], buffer: &[u8]) -> Vec<Place> {
-    let start = buffer.as_ptr() as usize;
-    let place = |bytes: &[u8]| {
-        let at = bytes.as_ptr() as usize - start;
-        (at, at + bytes.len())
+    head.set_reason_phrase(response.reason)?;
+    let copy_of = |part: &[u8]| {
+        let at = part.as_ptr() as usize - buffer.as_ptr() as usize;
+        bytes.slice(at..at + part.len())
     };
-    fields
-        .iter()
-        .filter(|field| !field.name.is_empty())
-        .map(|field| Place {
-            name: place(field.name.as_bytes()),
-            value: place(field.value),
-        })
-        .collect()
+    let connection = add_fields(&mut head, response.headers, copy_of)?;
+    buffer.advance(length);
+    conclude(head, connection, is_head_request).map(Some)
 }
 
 /// What the endpoint says of its connection.
@@ -99,15 +82,19 @@ struct Connection {
 
 /// A `Connection` line that only says whether the connection is kept ends here: it is of no use to the
 /// client. One that names other fields is kept, for these have to go with it.
-fn add_fields(head: &mut ResponseHeader, bytes: &Bytes, places: &[Place]) -> Result<Connection> {
+fn add_fields(
+    head: &mut ResponseHeader,
+    fields: &[Header<'_>],
+    copy_of: impl Fn(&[u8]) -> Bytes,
+) -> Result<Connection> {
     let mut connection = Connection::default();
-    for Place { name, value } in places {
-        let name = bytes.slice(name.0..name.1);
-        let value = bytes.slice(value.0..value.1);
-        if name.eq_ignore_ascii_case(b"connection") && connection.says_all(&value) {
+    for field in fields.iter().filter(|field| !field.name.is_empty()) {
+        let is_connection = field.name.eq_ignore_ascii_case("connection");
+        if is_connection && connection.says_all(field.value) {
             continue;
         }
-        head.append_header(name, pingora_http::header_value_from_raw(value))
+        let value = pingora_http::header_value_from_raw(copy_of(field.value));
+        head.append_header(copy_of(field.name.as_bytes()), value)
             .map_err(|_| malformed("a field that cannot be read"))?;
     }
     Ok(connection)

@@ -73,6 +73,8 @@ fn verification_is_off_only_when_asked_for() {
     trusting.verify = false;
     let peer = peer(Some(trusting), None);
     assert!(!peer.verify_cert() && !peer.verify_hostname());
+    // Pingora's verifier does not come into being without one, not even to verify nothing.
+    assert_eq!(peer.get_ca().expect("a root").len(), 1);
 }
 
 #[test]

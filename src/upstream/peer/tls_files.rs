@@ -1,7 +1,8 @@
 //! The CA and identity files of one pool, read and checked when the pool is built.
 //!
 //! Pingora parses them again for each handshake; what it would panic on there, or answer every
-//! request with an error for, is refused here, with the file's name.
+//! request with an error for, is refused here, with the file's name. Without verification its verifier
+//! still wants a root, so that it gets one of ours, which is asked for nothing.
 
 use std::fs;
 use std::hash::{Hash, Hasher};
@@ -19,6 +20,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::PeerError;
 use crate::config::model::Tls;
 
+/// A self-signed certificate whose key was thrown away.
+const NO_ROOT: &[u8] = include_bytes!("no_root.der");
+
 /// In DER.
 type Certificates = Vec<CertificateDer<'static>>;
 
@@ -31,7 +35,11 @@ pub(super) struct TlsFiles {
 impl TlsFiles {
     pub(super) fn load(pool: &str, tls: &Tls) -> Result<Self, PeerError> {
         let reader = Reader { pool };
-        let ca = tls.ca.as_deref().map(|file| reader.ca(file)).transpose()?;
+        let ca = match &tls.ca {
+            Some(file) => Some(reader.ca(file)?),
+            None if tls.verify => None,
+            None => Some(vec![CertificateDer::from(NO_ROOT)]),
+        };
         let identity = tls.identity.as_ref();
         Ok(TlsFiles {
             ca,

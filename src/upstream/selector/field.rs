@@ -67,6 +67,12 @@ impl Field {
         }
     }
 
+    /// An eligible place, drawn by weight.
+    pub fn draw(&self, slots: &Slots, tried: &Tried) -> Option<usize> {
+        let may = |place| slots.eligible(place, tried).is_some();
+        self.draws.begin().draw(slots, may)
+    }
+
     fn least_of_all<C: Cost>(
         &self,
         slots: &Slots,

@@ -22,12 +22,11 @@ use parking_lot::Mutex;
 
 use super::digest::{digest, nth};
 use super::{Algorithm, Facts, Slot, Slots, Tried};
+use crate::config::model::HASH_BOUND_DEFAULT;
 
 pub mod maglev;
 pub mod ring;
 
-/// A bound of 1.25: Google's and Vimeo's choice.
-pub const BOUND_DEFAULT: u32 = 125;
 const JUMPS: u64 = 8;
 /// Pools of so many slots have their ready weights summed up at each pick.
 const EXACT_SLOTS_MAX: usize = 64;
@@ -73,7 +72,7 @@ impl<T: Table> Hash<T> {
 
 impl<T: Table> Algorithm for Hash<T> {
     fn new(slots: &Slots, seed: u64) -> Self {
-        Hash::with_bound(slots, seed, Some(BOUND_DEFAULT))
+        Hash::with_bound(slots, seed, Some(HASH_BOUND_DEFAULT))
     }
 
     fn pick(&self, slots: &Slots, tried: &Tried, facts: &Facts) -> Option<usize> {

@@ -28,6 +28,7 @@ impl Bench {
                 endpoint: registry.endpoint("test", address.into(), || State::Healthy),
                 weight,
                 backup: false,
+                max_in_flight: None,
                 host: None,
                 room: Room::default(),
                 tokens: Box::default(),
@@ -37,6 +38,22 @@ impl Bench {
         Bench {
             table: Arc::new(table),
         }
+    }
+
+    /// The same endpoints in the opposite order.
+    pub(super) fn reversed(&self) -> Self {
+        let members = self.table.members().iter().rev().cloned();
+        Bench {
+            table: Arc::new(EndpointTable::new(members)),
+        }
+    }
+
+    pub(super) fn selector_with<A: Algorithm>(
+        &self,
+        algorithm: impl FnOnce(&Slots) -> A,
+    ) -> Arc<Selector<A>> {
+        let backends = self.table.backends();
+        Arc::new(Selector::with(&backends, &self.table, algorithm))
     }
 
     pub(super) fn selector<A: Algorithm>(&self, seed: u64) -> Arc<Selector<A>> {
@@ -130,7 +147,7 @@ fn lease<A: Algorithm>(selector: &Arc<Selector<A>>) -> Lease {
         .lease()
 }
 
-fn place(backend: &Backend) -> usize {
+pub(super) fn place(backend: &Backend) -> usize {
     let address = backend.addr.as_inet().expect("an IP address");
     match address.ip() {
         std::net::IpAddr::V4(ip) => ip.octets()[2] as usize * 256 + ip.octets()[3] as usize,
@@ -263,7 +280,10 @@ contract!(
     random_keeps: Random,
     p2c_keeps: P2c,
     ewma_keeps: Ewma,
-    resource_keeps: Resource
+    resource_keeps: Resource,
+    prequal_keeps: Prequal,
+    hash_on_a_ring_keeps: Hash<Ring>,
+    hash_with_maglev_keeps: Hash<Maglev>
 );
 
 #[test]

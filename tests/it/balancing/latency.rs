@@ -65,3 +65,25 @@ async fn what_a_route_says_not_to_measure_turns_nobody_away() {
         assert_eq!(report.body("a") == 0, turns_away, "{}", report.body("a"));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prequal_turns_away_from_endpoints_that_fail_or_say_they_are_busy() {
+    let mut origins = Origin::several(6);
+    origins.push(Origin::start(|_| Reply::status(503)));
+    origins.push(Origin::start(|_| {
+        Reply::ok("busy").header("X-Weir-Load", "400")
+    }));
+    let weir = weir_with(
+        "balance: prequal, endpoints: [$a, $b, $c, $d, $e, $f, $g, $h]",
+        &origins,
+    )
+    .await;
+
+    let report = weir.client().get_many("/", 400, 4).await;
+
+    let failed = report.status(503);
+    assert!((1..=8).contains(&failed), "{failed} of 400");
+    // A report holds for a second, and 400 requests may take more than one.
+    let busy = report.body("busy");
+    assert!((1..50).contains(&busy), "{busy} of 400");
+}

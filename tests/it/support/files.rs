@@ -24,6 +24,8 @@ const LEFT_OUT: [(&str, &str); 4] = [
 pub(super) struct Files {
     dir: TempDir,
     pub(super) given: BTreeMap<String, String>,
+    /// Variables for the processes that run with the configuration.
+    pub(super) environment: BTreeMap<String, String>,
     /// Addresses and ports that are free, or were when they were looked for.
     reserved: Mutex<BTreeMap<String, String>>,
     commands: AtomicUsize,
@@ -34,6 +36,7 @@ impl Files {
         Files {
             dir: tempfile::tempdir().unwrap(),
             given: BTreeMap::new(),
+            environment: BTreeMap::new(),
             reserved: Mutex::default(),
             commands: AtomicUsize::new(0),
         }

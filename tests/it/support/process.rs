@@ -1,5 +1,6 @@
 //! The binary as a process: started, run to its end, and what the kernel says of it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -39,11 +40,17 @@ pub(super) struct Running {
 
 impl Running {
     /// Its output goes to files: what it leaves running may outlive it, and would hold a pipe open.
-    pub(super) fn start(arguments: &[&str], stdout: PathBuf, stderr: PathBuf) -> Running {
+    pub(super) fn start(
+        arguments: &[&str],
+        environment: &BTreeMap<String, String>,
+        stdout: PathBuf,
+        stderr: PathBuf,
+    ) -> Running {
         let binary = binary();
         let mut command = Command::new(&binary);
         command
             .args(arguments)
+            .envs(environment)
             .stdin(Stdio::null())
             .stdout(output(&stdout))
             .stderr(output(&stderr));
@@ -92,7 +99,8 @@ fn output(path: &Path) -> File {
 pub(super) async fn command(files: &Files, arguments: &[&str]) -> Finished {
     let (stdout, stderr) = files.outputs();
     let config = files.config_path();
-    let running = Running::start(&[arguments, &["-c", &config]].concat(), stdout, stderr);
+    let arguments = [arguments, &["-c", &config]].concat();
+    let running = Running::start(&arguments, &files.environment, stdout, stderr);
     let what = format!("`weir {}` ends", arguments.join(" "));
     eventually(what, async || running.ended()).await
 }

@@ -1,5 +1,6 @@
 //! The binary with arguments of its own and without a configuration: what `Setup` and `Weir` do not run.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use nix::sys::signal::Signal;
@@ -22,7 +23,7 @@ impl Program {
         let dir = tempfile::tempdir().unwrap();
         let path = |stream: &str| dir.path().join(stream);
         Program {
-            running: Running::start(arguments, path("stdout"), path("stderr")),
+            running: Running::start(arguments, &BTreeMap::new(), path("stdout"), path("stderr")),
             dir,
         }
     }

@@ -5,6 +5,8 @@
 //! `$dir/access.log`) and `server` (`$upgradable`; a scenario that upgrades and has a `server` of its
 //! own writes `server: { drain_timeout: 2s, $upgradable }`).
 
+use std::path::{Path, PathBuf};
+
 use super::client::Client;
 use super::eventually::eventually;
 use super::files::{Files, completed};
@@ -34,6 +36,17 @@ impl Setup {
         self
     }
 
+    /// Its processes find these root certificates (PEM) in place of the system's.
+    pub fn system_roots(mut self, file: impl AsRef<Path>) -> Setup {
+        let file = file.as_ref().display().to_string();
+        // Without a certificate under the name that OpenSSL would look for.
+        let directory = self.files.path("").display().to_string();
+        let variables = [("SSL_CERT_FILE", file), ("SSL_CERT_DIR", directory)];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value));
+        self.files.environment.extend(variables);
+        self
+    }
+
     /// Exactly this YAML: nothing is added, no indentation taken off.
     pub fn verbatim(mut self, yaml: &str) -> Setup {
         self.yaml = yaml.to_owned();
@@ -44,6 +57,11 @@ impl Setup {
     pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Setup {
         std::fs::write(self.files.path(name), contents).unwrap();
         self
+    }
+
+    /// `$dir/name`.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.files.path(name)
     }
 
     /// Runs it and waits until it is ready; panics with its stderr when it ends instead.
@@ -86,7 +104,8 @@ impl Setup {
         self.files.write_config(&self.yaml);
         let (stdout, stderr) = self.files.outputs();
         let config = self.files.config_path();
-        Running::start(&["run", "-c", &config], stdout, stderr)
+        let arguments = ["run", "-c", &config];
+        Running::start(&arguments, &self.files.environment, stdout, stderr)
     }
 }
 

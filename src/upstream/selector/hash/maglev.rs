@@ -23,7 +23,11 @@ impl Table for Maglev {
             return Maglev(Box::default());
         }
         let [small, large] = SIZES;
-        let size = if slots.len() * 100 <= small { small } else { large };
+        let size = if slots.len() * 100 <= small {
+            small
+        } else {
+            large
+        };
         Maglev(fill(claimants(slots, size), size))
     }
 
@@ -59,7 +63,10 @@ fn claimants(slots: &Slots, size: usize) -> Vec<Claimant> {
         claimants.push((name, claimant));
     }
     claimants.sort_by_key(|(name, _)| *name);
-    claimants.into_iter().map(|(_, claimant)| claimant).collect()
+    claimants
+        .into_iter()
+        .map(|(_, claimant)| claimant)
+        .collect()
 }
 
 fn fill(mut claimants: Vec<Claimant>, size: usize) -> Box<[u32]> {

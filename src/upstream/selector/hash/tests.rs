@@ -88,7 +88,10 @@ fn everybody_agrees<T: Table>() {
     // Another process, another seed, another order: what matters is the address.
     let bench = Bench::new(&[2, 1, 1, 3, 1]);
     let reversed = bench.reversed();
-    let (one, two) = (bench.selector::<Hash<T>>(1), reversed.selector::<Hash<T>>(99));
+    let (one, two) = (
+        bench.selector::<Hash<T>>(1),
+        reversed.selector::<Hash<T>>(99),
+    );
     for key in 0..KEYS {
         assert_eq!(walk(&one, key), walk(&two, key), "{key}");
     }
@@ -103,7 +106,11 @@ fn every_weir_finds_the_same_endpoint() {
 fn a_flap_moves_nobody_else<T: Table>() {
     let bench = Bench::new(&[1; 8]);
     let selector = bench.selector::<Hash<T>>(1);
-    let owners = || (0..KEYS).map(|key| owner(&selector, key)).collect::<Vec<_>>();
+    let owners = || {
+        (0..KEYS)
+            .map(|key| owner(&selector, key))
+            .collect::<Vec<_>>()
+    };
     let before = owners();
     bench.fail(3);
     let during = owners();
@@ -118,7 +125,10 @@ fn a_flap_moves_nobody_else<T: Table>() {
     }
     // Its 250 keys are spread over all others.
     assert_eq!(heirs[3], 0);
-    assert!(heirs.iter().filter(|&&keys| keys > 10).count() == 7, "{heirs:?}");
+    assert!(
+        heirs.iter().filter(|&&keys| keys > 10).count() == 7,
+        "{heirs:?}"
+    );
 }
 
 #[test]
@@ -131,7 +141,10 @@ fn shares<T: Table>(tolerance: usize) {
     let owners = owners::<T>(&Bench::new(&[5, 3, 0, 2]));
     for (place, expected) in [1000_usize, 600, 0, 400].into_iter().enumerate() {
         let owned = owners.iter().filter(|&&owner| owner == place).count();
-        assert!(owned.abs_diff(expected) <= tolerance, "{owned} for {expected}");
+        assert!(
+            owned.abs_diff(expected) <= tolerance,
+            "{owned} for {expected}"
+        );
     }
 }
 
@@ -147,7 +160,9 @@ fn without_a_bound_a_key_stays_where_it_is() {
     let bench = Bench::new(&[1; 4]);
     let selector = bench.selector_with(|slots| Hash::<Ring>::with_bound(slots, 1, None));
     let owner_of_7 = owner(&selector, 7);
-    let _leases: Vec<_> = (0..100).map(|_| bench.endpoints()[owner(&selector, 7)].lease()).collect();
+    let _leases: Vec<_> = (0..100)
+        .map(|_| bench.endpoints()[owner(&selector, 7)].lease())
+        .collect();
     assert_eq!(bench.in_flight()[owner_of_7], 100);
 }
 

@@ -35,13 +35,13 @@ impl Bench {
             let healthy = || crate::upstream::endpoint::State::Healthy;
             let endpoint = registry.endpoint("test", address, healthy);
             let accounts = ["compute", "storage"].map(|name| endpoint.account(name));
-            let counter = registry.counter("test");
             Arc::new(Member {
                 endpoint,
                 weight: 1,
                 backup: false,
+                max_in_flight: None,
                 host: None,
-                room: Room::new(amounts(capacity), accounts.into(), counter),
+                room: Room::new(amounts(capacity), accounts.into()),
                 tokens: Box::default(),
             })
         };
@@ -53,7 +53,11 @@ impl Bench {
     /// The place that is picked, and what it takes there.
     fn place(&self, demand: [f64; 2], may_exceed: bool) -> Option<(usize, Reservation)> {
         let demand = amounts(demand);
-        let wanted = Wanted { demand, may_exceed };
+        let wanted = Wanted {
+            demand,
+            may_exceed,
+            may_wait: false,
+        };
         let mut walk = self.selector.walk(&PickContext {
             wanted,
             ..PickContext::default()

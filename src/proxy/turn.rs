@@ -1,0 +1,142 @@
+//! A request's wait for its turn, where its pool has limits.
+//!
+//! Ends with the turn, the queue's timeout, the request's deadline or the client's close, whichever
+//! comes first; in all but the first case the request has left the queue. Called for each attempt.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pingora_core::protocols::http::ServerSession;
+use pingora_proxy::Session;
+
+use crate::proxy::ctx::RequestCtx;
+use crate::proxy::downstream::Downstream;
+use crate::proxy::exchange;
+use crate::proxy::failure::Ending;
+use crate::proxy::reject::Rejection;
+use crate::upstream::Pool;
+use crate::upstream::member::Member;
+use crate::upstream::pick_context::PickContext;
+use crate::upstream::queue::Priority;
+use crate::upstream::turns::{Entered, Entrant, Granted, Limits, Refusal, Waiter};
+
+/// Begins the next attempt, when it is the request's turn; `None`: no endpoint is left to try.
+pub(super) async fn begin_attempt(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    pool: &Pool,
+    context: &PickContext<'_>,
+) -> Result<Option<Arc<Member>>, Ending> {
+    match pool.limits() {
+        // A repeat at the same endpoint keeps its turn.
+        Some(limits) if !ctx.attempts.repeats() => {
+            // Boxed, so that requests that never wait have no room for it.
+            let granted = Box::pin(wait_turn(session, ctx, pool, limits, context)).await?;
+            Ok(granted.and_then(|granted| ctx.attempts.begin_with(granted, Instant::now())))
+        }
+        _ => match ctx.attempts.begin(pool, context) {
+            None if ctx.attempts.lacks_room() => Err(Ending::Rejected(Rejection::NoRoom)),
+            begun => Ok(begun),
+        },
+    }
+}
+
+/// Waits until the request may have an endpoint; `None`: none is left to try.
+async fn wait_turn(
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    pool: &Pool,
+    limits: &Arc<Limits>,
+    context: &PickContext<'_>,
+) -> Result<Option<Granted>, Ending> {
+    let is_fresh = ctx.attempts.made().is_empty();
+    let entered = limits.enter(Entrant {
+        candidates: ctx.attempts.lend_candidates(pool, context),
+        is_fresh,
+        priority: Priority::Normal,
+    });
+    let reply = match entered {
+        Entered::AtOnce(reply) => reply,
+        Entered::Waits(mut waiter) => {
+            hold(session, true);
+            let outcome = wait(session, &mut waiter, pool, is_fresh, context).await;
+            hold(session, false);
+            let waited = waiter.waited();
+            *ctx.queued.get_or_insert_default() += waited;
+            match outcome {
+                Outcome::Answered(reply) => reply,
+                Outcome::ClientGone => return Err(gone(session, ctx)),
+                Outcome::TimedOut => {
+                    let retry_after = waiter.retry_after();
+                    return Err(Ending::Rejected(Rejection::QueueTimeout(retry_after)));
+                }
+            }
+        }
+    };
+    match reply {
+        Ok(granted) => Ok(Some(granted)),
+        Err(Refusal::NoneReady) => Ok(None),
+        Err(Refusal::NoRoom) => Err(Ending::Rejected(Rejection::NoRoom)),
+        Err(Refusal::Full { retry_after }) => {
+            Err(Ending::Rejected(Rejection::QueueFull(retry_after)))
+        }
+    }
+}
+
+enum Outcome {
+    Answered(Result<Granted, Refusal>),
+    ClientGone,
+    TimedOut,
+}
+
+async fn wait(
+    session: &mut Session,
+    waiter: &mut Waiter,
+    pool: &Pool,
+    is_fresh: bool,
+    context: &PickContext<'_>,
+) -> Outcome {
+    let timeout = waiter.timeout();
+    tokio::select! {
+        biased;
+        reply = turn(waiter, pool, is_fresh, context) => Outcome::Answered(reply),
+        () = client_gone(session) => Outcome::ClientGone,
+        () = tokio::time::sleep(timeout) => Outcome::TimedOut,
+    }
+}
+
+/// Waits for the turn; meanwhile, one that has tried nothing follows the pool's membership.
+async fn turn(
+    waiter: &mut Waiter,
+    pool: &Pool,
+    is_fresh: bool,
+    context: &PickContext<'_>,
+) -> Result<Granted, Refusal> {
+    let mut changes = pool.changes();
+    loop {
+        tokio::select! {
+            biased;
+            reply = waiter.turn() => return reply,
+            Ok(()) = changes.changed(), if is_fresh => {}
+        }
+        waiter.look_again(pool.candidates(context));
+    }
+}
+
+/// Waits for the client's close, or for what ends every read: the request's deadline, or a cut.
+async fn client_gone(session: &mut Session) {
+    match session.as_downstream_mut() {
+        ServerSession::H1(session) => drop(session.idle().await),
+        _ => std::future::pending().await,
+    }
+}
+
+fn gone(session: &Session, ctx: &RequestCtx) -> Ending {
+    exchange::ended_from_outside(session, ctx).unwrap_or(Ending::ClientClosed)
+}
+
+fn hold(session: &Session, holding: bool) {
+    if let Some(downstream) = Downstream::of(session.stream()) {
+        downstream.hold(holding);
+    }
+}

@@ -1,0 +1,207 @@
+//! What `balance: prequal` looks at: an endpoint's latency at its load, its failures, its reports.
+//!
+//! Definition (Wydrowski et al., NSDI 2024, §4): the latency estimate is the median of recent
+//! responses that met about as many requests in flight as there are now. Loads are banded by powers
+//! of two (1, 2–3, 4–7 …); a band keeps its last eight waits. Without responses in a band the next
+//! lower one stands in, then the next higher. An endpoint that never answered is the next to be tried,
+//! by one request; while that runs it counts as 30 ms. As a latency average does, an estimate decays
+//! towards zero while nothing comes, so that a slow endpoint is tried again.
+//!
+//! The guard against fast failures (the paper's sinkholing): an endpoint that failed is avoided for
+//! its penalty's time. A report of the endpoint's load holds for one second, the paper's age limit of
+//! a probe, and counts what it exceeds weir's own attempts by.
+//!
+//! Kept for endpoints of pools that ask for it only; survives reloads with its endpoint. Cost: a short
+//! lock and a median of eight for each response; reads are of atomic words. Pure but for those: `now`
+//! comes from outside.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::latency::{COLD, FLOOR, Reading, WAIT_MAX, hundredths};
+
+const BANDS: usize = 12;
+const RECENT: usize = 8;
+/// In hundredths of a second.
+const REPORT_AGE_MAX: u64 = 100;
+
+pub struct Signals {
+    born: Instant,
+    /// Hundredths of a second since birth.
+    avoided_until: AtomicU64,
+    /// A [`Reading`] of requests instead of seconds.
+    others: AtomicU64,
+    bands: Mutex<[Band; BANDS]>,
+    /// The bands' medians, as [`Reading`]s; 0: none yet.
+    medians: [AtomicU64; BANDS],
+}
+
+/// The last waits at about one load.
+#[derive(Clone, Copy, Default)]
+struct Band {
+    waits: [f32; RECENT],
+    count: usize,
+}
+
+impl Signals {
+    pub fn new(now: Instant) -> Self {
+        Signals {
+            born: now,
+            avoided_until: AtomicU64::new(0),
+            others: AtomicU64::new(0),
+            bands: Mutex::default(),
+            medians: Default::default(),
+        }
+    }
+
+    /// A response began after `wait`; the attempt was one of `in_flight`, itself included.
+    pub fn answered(&self, wait: Duration, in_flight: u32, now: Instant) {
+        let wait = wait.min(WAIT_MAX).as_secs_f32().max(FLOOR);
+        let band = band(in_flight);
+        let mut bands = self.bands.lock();
+        let median = Reading {
+            seconds: bands[band].add(wait),
+            at: self.age(now) as u32,
+        };
+        self.medians[band].store(median.packed(), Relaxed);
+    }
+
+    /// An attempt failed: the endpoint is avoided for the time of its penalty.
+    pub fn failed(&self, penalty: Duration, now: Instant) {
+        let until = self.age(now) + (penalty.min(WAIT_MAX).as_millis() / 10) as u64;
+        self.avoided_until.fetch_max(until, Relaxed);
+    }
+
+    /// The endpoint says it has `total` requests in flight, of which `own` are ours.
+    pub fn reported(&self, total: f64, own: u32, now: Instant) {
+        let others = Reading {
+            seconds: (total - f64::from(own)).max(0.0) as f32,
+            at: self.age(now) as u32,
+        };
+        self.others.store(others.packed(), Relaxed);
+    }
+
+    #[inline]
+    pub fn is_avoided(&self, now: Instant) -> bool {
+        self.avoided_until.load(Relaxed) > self.age(now)
+    }
+
+    /// Requests in flight that are not ours, as far as the endpoint said so lately.
+    #[inline]
+    pub fn others(&self, now: Instant) -> f32 {
+        let last = self.others.load(Relaxed);
+        if last == 0 {
+            return 0.0;
+        }
+        let Reading { seconds, at } = Reading::unpacked(last);
+        let age = self.age(now).saturating_sub(u64::from(at));
+        if age <= REPORT_AGE_MAX { seconds } else { 0.0 }
+    }
+
+    /// How many seconds a response takes when so many attempts run, itself included.
+    #[inline]
+    pub fn seconds(&self, in_flight: u32, now: Instant) -> f32 {
+        let band = band(in_flight);
+        let known = |band: usize| match self.medians[band].load(Relaxed) {
+            0 => None,
+            median => Some(Reading::unpacked(median)),
+        };
+        let mut lower_first = (0..=band).rev().chain(band + 1..BANDS);
+        match lower_first.find_map(known) {
+            Some(median) => median.decayed(self.age(now) as u32).seconds.max(FLOOR),
+            None if in_flight <= 1 => FLOOR,
+            None => COLD.as_secs_f32(),
+        }
+    }
+
+    /// In hundredths of a second.
+    #[inline]
+    fn age(&self, now: Instant) -> u64 {
+        hundredths(now.saturating_duration_since(self.born))
+    }
+}
+
+/// 0 for none or one, 1 for two and three, 2 for four to seven …
+#[inline]
+fn band(in_flight: u32) -> usize {
+    (in_flight.max(1).ilog2() as usize).min(BANDS - 1)
+}
+
+impl Band {
+    /// The median with this one.
+    fn add(&mut self, wait: f32) -> f32 {
+        self.waits[self.count % RECENT] = wait;
+        self.count += 1;
+        let mut waits = self.waits;
+        let known = &mut waits[..self.count.min(RECENT)];
+        known.sort_unstable_by(f32::total_cmp);
+        known[(known.len() - 1) / 2]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn near(value: f32, expected: f32) -> bool {
+        (value - expected).abs() <= expected * 0.003
+    }
+
+    #[test]
+    fn it_is_the_median_of_the_last_eight_at_that_load() {
+        let now = Instant::now();
+        let signals = Signals::new(now);
+        for wait in [900, 900, 900, 10, 20, 30, 40, 50, 60, 70, 80] {
+            signals.answered(millis(wait), 1, now);
+        }
+        assert!(near(signals.seconds(1, now), 0.040));
+        signals.answered(millis(500), 5, now);
+        assert!(near(signals.seconds(4, now), 0.500));
+        assert!(near(signals.seconds(7, now), 0.500));
+        // Nothing is known of 2, more than of 4: the next lower stands in.
+        assert!(near(signals.seconds(3, now), 0.040));
+        assert!(near(signals.seconds(9999, now), 0.500));
+    }
+
+    #[test]
+    fn an_endpoint_that_never_answered_is_tried_once_and_an_idle_one_is_tried_again() {
+        let now = Instant::now();
+        let signals = Signals::new(now);
+        assert_eq!(signals.seconds(1, now), FLOOR);
+        assert_eq!(signals.seconds(2, now), 0.030);
+        signals.answered(millis(2000), 8, now);
+        assert!(near(signals.seconds(1, now), 2.0));
+        let later = signals.seconds(1, now + millis(10_000));
+        assert!(near(later, 2.0 / std::f32::consts::E), "{later}");
+    }
+
+    #[test]
+    fn a_failure_keeps_away_for_its_penalty_and_no_longer() {
+        let now = Instant::now();
+        let signals = Signals::new(now);
+        assert!(!signals.is_avoided(now));
+        signals.failed(millis(5000), now);
+        signals.failed(millis(1000), now);
+        assert!(signals.is_avoided(now + millis(4990)));
+        assert!(!signals.is_avoided(now + millis(5000)));
+    }
+
+    #[test]
+    fn a_report_counts_what_is_not_ours_for_a_second() {
+        let now = Instant::now() + millis(10);
+        let signals = Signals::new(now - millis(10));
+        assert_eq!(signals.others(now), 0.0);
+        signals.reported(12.0, 5, now);
+        assert_eq!(signals.others(now + millis(1000)), 7.0);
+        assert_eq!(signals.others(now + millis(1010)), 0.0);
+        // Less than what weir itself counts is no merit.
+        signals.reported(0.0, 5, now);
+        assert_eq!(signals.others(now), 0.0);
+    }
+}
