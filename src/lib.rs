@@ -11,13 +11,14 @@
 //!   └ record     access log, metrics      telemetry
 //! ```
 //!
-//! Dependencies point one way: `telemetry ← config ← routing, upstream, health, policy ← snapshot ←
-//! proxy, admin ← server ← cli ← main`; `tests/tidy.rs` keeps it so.
+//! Dependencies point one way: `telemetry ← config ← routing, upstream, health, cache, policy ←
+//! snapshot ← proxy, admin ← server ← cli ← main`; `tests/tidy.rs` keeps it so.
 
 pub mod telemetry;
 
 pub mod config;
 
+pub mod cache;
 pub mod health;
 pub mod policy;
 pub mod routing;

@@ -16,7 +16,7 @@ const FILE_LINES_MAX: usize = 500;
 const STEPS: [&[&str]; 8] = [
     &["telemetry"],
     &["config"],
-    &["routing", "upstream", "health", "policy"],
+    &["routing", "upstream", "health", "cache", "policy"],
     &["snapshot"],
     &["proxy", "admin"],
     &["server"],
@@ -76,7 +76,7 @@ fn product() -> Vec<Source> {
 }
 
 fn everything() -> Vec<Source> {
-    let folders = ["src", "tests", "benches"];
+    let folders = ["src", "tests", "benches", "fuzz"];
     folders.into_iter().flat_map(sources).collect()
 }
 

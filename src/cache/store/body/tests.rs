@@ -1,0 +1,221 @@
+//! Readers that follow a body while it is written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::account::Account;
+use super::super::reader::Reader;
+use super::*;
+use pingora_cache::storage::HandleHit;
+
+impl Body {
+    /// What it holds is what its chunks cost; more only while it may still grow.
+    pub fn check(&self) {
+        let guard = self.writing.lock();
+        let cost = |chunks: &mut dyn Iterator<Item = &Chunk>| {
+            chunks
+                .map(|chunk| Chunk::cost(chunk.bytes.len()))
+                .sum::<usize>()
+        };
+        if let Some(writing) = guard.as_ref() {
+            assert_eq!(writing.cost, cost(&mut writing.chunks.iter()));
+            assert!(writing.charge.bytes() >= writing.cost);
+            let ends = writing.chunks.iter().map(|chunk| chunk.end);
+            assert!(ends.last().is_none_or(|end| end == writing.len));
+        } else if let Some(whole) = self.whole.get() {
+            assert_eq!(whole.charge.bytes(), cost(&mut whole.chunks.iter()));
+        }
+    }
+}
+
+fn body() -> Arc<Body> {
+    let account = Account::new(usize::MAX / 2);
+    Body::new(account.charge(1 << 30, usize::MAX).unwrap())
+}
+
+async fn rest(mut reader: Reader) -> Result<Vec<u8>, ()> {
+    let mut all = Vec::new();
+    while let Some(bytes) = reader.next().await.map_err(|_| ())? {
+        all.extend_from_slice(&bytes);
+    }
+    Ok(all)
+}
+
+#[tokio::test]
+async fn a_reader_gets_what_is_written_as_it_is_written() {
+    let body = body();
+    let mut reader = Reader::new(Arc::clone(&body), 1);
+    body.push(b"one");
+    assert_eq!(reader.next().await.unwrap().unwrap(), "one");
+    body.push(b"two");
+    assert_eq!(reader.next().await.unwrap().unwrap(), "two");
+    let waiting = tokio::time::timeout(Duration::ZERO, reader.next());
+    assert!(waiting.await.is_err(), "the end is not known yet");
+    body.complete();
+    assert!(reader.next().await.unwrap().is_none());
+    assert_eq!(rest(Reader::new(body, 1)).await.unwrap(), b"onetwo");
+}
+
+#[tokio::test]
+async fn a_writer_that_fails_is_an_error_for_every_reader() {
+    let body = body();
+    let fresh = Reader::new(Arc::clone(&body), 1);
+    let mut half = Reader::new(Arc::clone(&body), 1);
+    body.push(b"half");
+    half.next().await.unwrap();
+    body.fail();
+    body.complete();
+    assert!(rest(fresh).await.is_err());
+    assert!(rest(half).await.is_err());
+    assert!(rest(Reader::new(body, 1)).await.is_err());
+}
+
+#[test]
+fn crumbs_become_chunks_and_no_chunk_is_larger_than_its_bytes() {
+    let body = body();
+    for _ in 0..40_000 {
+        body.push(b"x");
+    }
+    body.push(&Bytes::from(vec![0; 1 << 20]).slice(5..100_005));
+    body.complete();
+    let chunks: Vec<usize> = body.chunks().map(Bytes::len).collect();
+    assert_eq!(
+        chunks,
+        [CHUNK_BYTES, CHUNK_BYTES, 40_000 - 2 * CHUNK_BYTES, 100_000]
+    );
+    body.check();
+    assert!(body.charged() < 160_000);
+    assert!(estimate(40_000) >= 3 * CHUNK_OVERHEAD + 40_000);
+}
+
+#[tokio::test]
+async fn ranges_ahead_of_the_writer_wait_for_it() {
+    let body = body();
+    let mut reader = Reader::new(Arc::clone(&body), 1);
+    reader.seek(4, Some(6)).unwrap();
+    body.push(b"0123");
+    assert!(
+        tokio::time::timeout(Duration::ZERO, reader.next())
+            .await
+            .is_err()
+    );
+    body.push(b"456789");
+    assert_eq!(reader.next().await.unwrap().unwrap(), "45");
+    assert!(reader.next().await.unwrap().is_none());
+    reader.seek(8, None).unwrap();
+    let mut beyond = Reader::new(Arc::clone(&body), 1);
+    beyond.seek(11, None).unwrap();
+    body.complete();
+    assert_eq!(rest(reader).await.unwrap(), b"89");
+    assert!(rest(beyond).await.is_err());
+}
+
+/// Passes bytes on as a fill does.
+fn pass_on(account: &Arc<Account>, body: &Body, data: &[u8], window: usize) -> bool {
+    let is_read = body.slide(data.len(), window);
+    let missing = body.missing_for(data.len());
+    body.grant(account.charge(missing, usize::MAX).unwrap());
+    assert!(body.push(data));
+    is_read
+}
+
+#[tokio::test]
+async fn a_passing_body_keeps_only_what_a_reader_within_the_window_lacks() {
+    let account = Account::new(usize::MAX);
+    let body = Body::new(account.charge(100_000, usize::MAX).unwrap());
+    let mut fast = Reader::new(Arc::clone(&body), 1);
+    let mut slow = Reader::new(Arc::clone(&body), 1);
+    body.push(&[1; 16_384]);
+    assert_eq!(fast.next().await.unwrap().unwrap().len(), 16_384);
+    body.pass();
+    assert_eq!(
+        account.used(),
+        Chunk::cost(16_384),
+        "room has been given back"
+    );
+    for _ in 0..3 {
+        assert!(pass_on(&account, &body, &[2; 16_384], 40_960));
+    }
+    assert_eq!(
+        fast.next().await.unwrap().unwrap().len(),
+        49_152,
+        "in one piece"
+    );
+    assert!(slow.next().await.is_err(), "it lags more than the window");
+    drop(slow);
+    assert!(pass_on(&account, &body, &[3; 16_384], 40_960));
+    assert_eq!(fast.next().await.unwrap().unwrap().len(), 16_384);
+    body.check();
+    assert_eq!(
+        account.used(),
+        Chunk::cost(16_384),
+        "the last piece may not have left"
+    );
+    body.complete();
+    assert!(fast.next().await.unwrap().is_none());
+    assert_eq!(account.used(), 0);
+    drop(fast);
+    assert!(!body.slide(1, 40_960), "nobody reads it any more");
+}
+
+/// Tasks on several threads, pausing where the seed says: every reader gets all bytes or an error,
+/// and none sleeps for ever.
+#[test]
+fn no_wake_up_is_lost() {
+    for seed in 0..200 {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_time()
+            .build()
+            .unwrap();
+        let limit = Duration::from_secs(60);
+        let done = runtime.block_on(async { tokio::time::timeout(limit, race(seed)).await });
+        assert!(done.is_ok(), "a reader sleeps for ever with seed {seed}");
+    }
+}
+
+async fn race(seed: u64) {
+    let body = body();
+    let is_failing = seed.is_multiple_of(3);
+    let readers: Vec<_> = (0..20)
+        .map(|number| tokio::spawn(follow(Arc::clone(&body), seed * 100 + number)))
+        .collect();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut sum = 0;
+    for _ in 0..50 {
+        let data = vec![1; random.usize(1..5_000)];
+        sum += data.len();
+        assert!(body.push(&data));
+        pause(&mut random).await;
+    }
+    if is_failing {
+        body.fail()
+    } else {
+        body.complete()
+    }
+    for reader in readers {
+        let read = reader.await.unwrap();
+        assert_eq!(read.is_err(), is_failing, "seed {seed}");
+        assert!(read.is_err() || read == Ok(sum), "seed {seed}");
+    }
+}
+
+async fn follow(body: Arc<Body>, seed: u64) -> Result<usize, ()> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    for _ in 0..random.u32(0..10) {
+        tokio::task::yield_now().await;
+    }
+    let mut reader = Reader::new(body, 1);
+    let mut sum = 0;
+    while let Some(piece) = reader.next().await.map_err(|_| ())? {
+        sum += piece.len();
+        pause(&mut random).await;
+    }
+    Ok(sum)
+}
+
+async fn pause(random: &mut fastrand::Rng) {
+    for _ in 0..random.u32(0..3) {
+        tokio::task::yield_now().await;
+    }
+}

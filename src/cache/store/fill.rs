@@ -1,0 +1,201 @@
+//! One response on its way into the store: Pingora's `HandleMiss`.
+//!
+//! A fill takes room before it writes. What does not fit is not an error: the body turns to passing,
+//! is found by nobody any more, and its bytes go to those who read it already. It becomes an object
+//! when it is finished, whole and still wanted; dropped before that, its readers get an error.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora_cache::eviction::CacheEntryId;
+use pingora_cache::key::CompactCacheKey;
+use pingora_cache::storage::{HandleMiss, MissFinishType};
+use pingora_core::{Error, ErrorType, Result};
+
+use super::account::Charge;
+use super::body::Body;
+use super::counts::Refused;
+use super::shard::Entry;
+use super::{Left, Store};
+
+/// What a passing body may always hold for readers that lag.
+const WINDOW_MIN: usize = 1 << 20;
+
+pub struct Fill {
+    store: Store,
+    key: CompactCacheKey,
+    id: u64,
+    tag: [u8; 8],
+    body: Arc<Body>,
+    /// For the entry it is to become; `None` once it is refused.
+    charge: Option<Charge>,
+    /// What the response announces.
+    length: Option<usize>,
+    ended: bool,
+}
+
+impl Fill {
+    /// Passing from the start if `charge` is `None`.
+    pub(super) fn new(
+        store: Store,
+        key: CompactCacheKey,
+        id: u64,
+        body: Arc<Body>,
+        charge: Option<Charge>,
+        length: Option<usize>,
+    ) -> Self {
+        Fill {
+            store,
+            key,
+            id,
+            tag: id.to_be_bytes(),
+            body,
+            charge,
+            length,
+            ended: false,
+        }
+    }
+
+    #[cfg(test)]
+    pub fn body(&self) -> &Arc<Body> {
+        &self.body
+    }
+
+    /// Bytes of the account it holds beside its body.
+    #[cfg(test)]
+    pub fn charged(&self) -> usize {
+        self.charge.as_ref().map_or(0, Charge::bytes)
+    }
+
+    /// Takes bytes in; an error if the body passes through and nobody is left to read it.
+    pub fn write(&mut self, data: &[u8]) -> Result<()> {
+        loop {
+            if !self.body.is_passing()
+                && let Err(why) = self.make_room(data.len())
+            {
+                self.pass(why);
+            }
+            if self.body.is_passing() {
+                self.make_way(data.len())?;
+            }
+            if self.body.push(data) {
+                return Ok(());
+            }
+            // A purge came in between.
+        }
+    }
+
+    fn make_room(&self, bytes: usize) -> Result<(), Refused> {
+        if self.body.written() + bytes > self.store.max_object() {
+            return Err(Refused::TooLarge);
+        }
+        let missing = self.body.missing_for(bytes);
+        let limit = self.store.account().limit();
+        let charge = self.store.charge(missing, limit).ok_or(Refused::Full)?;
+        self.body.grant(charge);
+        Ok(())
+    }
+
+    /// From now on it is not kept.
+    fn pass(&mut self, why: Refused) {
+        self.store.counts().refuse(why);
+        self.charge = None;
+        self.body.pass();
+    }
+
+    /// Room for bytes that pass through; at the expense of readers that lag too far behind.
+    fn make_way(&mut self, bytes: usize) -> Result<()> {
+        self.charge = None;
+        let mut window = self.store.max_object().max(WINDOW_MIN);
+        loop {
+            if !self.body.slide(bytes, window) {
+                return self.give_up("nobody reads it any more");
+            }
+            let missing = self.body.missing_for(bytes);
+            let ceiling = self.store.account().ceiling();
+            if let Some(charge) = self.store.charge(missing, ceiling) {
+                self.body.grant(charge);
+                return Ok(());
+            }
+            if window == bytes {
+                return self.give_up("all memory of the cache is in flight");
+            }
+            window = bytes;
+        }
+    }
+
+    fn give_up(&mut self, why: &'static str) -> Result<()> {
+        self.body.fail();
+        let why = format!("a response that passes by the cache cannot go on: {why}");
+        Error::e_explain(ErrorType::InternalError, why)
+    }
+
+    /// The end of the body. Returns how many bytes are stored.
+    pub fn commit(mut self) -> usize {
+        self.ended = true;
+        let written = self.body.written();
+        if self.length.is_some_and(|length| length != written) {
+            self.abandon();
+            return 0;
+        }
+        let tick = self.store.tick();
+        let charge = self.charge.take();
+        let (stored, replaced) = self.store.with(&self.key.primary, |shard| {
+            let fill = shard.end(&self.key.primary, self.id);
+            self.body.complete();
+            let (Some(fill), Some(charge)) = (fill, charge) else {
+                return (0, None);
+            };
+            if fill.body.whole_len().is_none() {
+                return (0, None);
+            }
+            let entry = Entry::new(fill, charge);
+            (entry.charged(), shard.insert(entry, tick))
+        });
+        if replaced.is_some() {
+            self.store.counts().leave(Left::Replaced);
+        }
+        stored
+    }
+
+    fn abandon(&mut self) {
+        let primary = &self.key.primary;
+        let fill = self
+            .store
+            .with(primary, |shard| shard.end(primary, self.id));
+        drop(fill);
+        if !self.body.is_passing() {
+            self.store.counts().refuse(Refused::Incomplete);
+        }
+        self.body.fail();
+        self.charge = None;
+    }
+}
+
+impl Drop for Fill {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.abandon();
+        }
+    }
+}
+
+#[async_trait]
+impl HandleMiss for Fill {
+    async fn write_body(&mut self, data: Bytes, _eof: bool) -> Result<()> {
+        self.write(&data)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<MissFinishType> {
+        Ok(MissFinishType::Created(self.commit()))
+    }
+
+    fn streaming_write_tag(&self) -> Option<&[u8]> {
+        Some(&self.tag)
+    }
+
+    fn entry_id(&self) -> Option<CacheEntryId> {
+        Some(CacheEntryId::new(self.id))
+    }
+}

@@ -1,0 +1,112 @@
+//! What operators and origins take out: exactly, at once, and what is being written too.
+//!
+//! A purge looks at the objects it affects and no others, apart from the few that are being written.
+//! An object whose response began before a hard purge is never stored, and one that began before a
+//! soft purge is stale from its start: the response may be as old as what was purged.
+
+use std::time::SystemTime;
+
+use pingora_cache::key::{CompactCacheKey, HashBinary};
+use pingora_cache::storage::PurgeAction;
+
+use super::counts::{Left, Refused};
+use super::index::place;
+use super::shard::{Entry, Filling, Shard};
+use super::{Store, shard_of};
+
+#[derive(Clone, Copy, Debug)]
+pub enum Purge<'a> {
+    /// All variants of the key.
+    Key(&'a CompactCacheKey),
+    /// All variants of a URL, of whatever scheme; the path with its query.
+    Url {
+        host: &'a str,
+        path: &'a str,
+    },
+    /// Everything on the host whose path (with query) begins so.
+    Prefix {
+        host: &'a str,
+        path: &'a str,
+    },
+    Host(&'a str),
+    Tag(&'a str),
+    All,
+}
+
+/// A purge with its texts put together, once for all shards.
+enum Target<'a> {
+    Family(&'a HashBinary),
+    At(String),
+    Below(String),
+    Tagged(&'a str),
+    All,
+}
+
+impl Target<'_> {
+    fn slots(&self, shard: &Shard) -> Vec<u32> {
+        match self {
+            Target::Family(primary) => shard.family(primary).to_vec(),
+            Target::At(place) => shard.index.at(place),
+            Target::Below(prefix) => shard.index.below(prefix),
+            Target::Tagged(tag) => shard.index.tagged(tag),
+            Target::All => shard.slots(),
+        }
+    }
+
+    fn means(&self, fill: &Filling) -> bool {
+        let is_meant = match self {
+            Target::Family(primary) => fill.key.primary == **primary,
+            Target::At(place) => fill.label.is_at(place),
+            Target::Below(prefix) => fill.label.is_below(prefix),
+            Target::Tagged(tag) => fill.label.has(tag),
+            Target::All => true,
+        };
+        is_meant && !fill.body.is_passing()
+    }
+}
+
+impl Store {
+    /// Deletes or marks stale; returns how many objects, those being written included.
+    pub fn invalidate(&self, purge: Purge<'_>, action: PurgeAction, now: SystemTime) -> usize {
+        let target = match purge {
+            Purge::Key(key) => Target::Family(&key.primary),
+            Purge::Url { host, path } => Target::At(place(host, path)),
+            Purge::Prefix { host, path } => Target::Below(place(host, path)),
+            Purge::Host(host) => Target::Below(place(host, "/")),
+            Purge::Tag(tag) => Target::Tagged(tag),
+            Purge::All => Target::All,
+        };
+        let affected = |index| match action {
+            PurgeAction::Delete => self.delete(index, &target),
+            PurgeAction::Expire => self.expire(index, &target, now),
+        };
+        match target {
+            Target::Family(primary) => affected(shard_of(primary)),
+            _ => (0..self.shards()).map(affected).sum(),
+        }
+    }
+
+    fn delete(&self, index: usize, target: &Target<'_>) -> usize {
+        let (gone, refused) = self.with_shard(index, |shard| {
+            let slots = target.slots(shard).into_iter();
+            let gone: Vec<Entry> = slots.filter_map(|slot| shard.remove(slot)).collect();
+            let meant = shard.fills().filter(|fill| target.means(fill));
+            let refused = meant.map(|fill| fill.body.pass()).count();
+            (gone, refused)
+        });
+        gone.iter().for_each(|_| self.counts().leave(Left::Purged));
+        (0..refused).for_each(|_| self.counts().refuse(Refused::Purged));
+        gone.len() + refused
+    }
+
+    fn expire(&self, index: usize, target: &Target<'_>, now: SystemTime) -> usize {
+        self.with_shard(index, |shard| {
+            let slots = target.slots(shard);
+            for slot in &slots {
+                shard.expire(*slot, now);
+            }
+            let fills = shard.fills_mut().filter(|fill| target.means(fill));
+            slots.len() + fills.map(|fill| fill.expire(now)).count()
+        })
+    }
+}

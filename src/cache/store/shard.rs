@@ -1,0 +1,327 @@
+//! One shard: all variants of the keys that fall into it, and everything that is known of them,
+//! under one lock.
+//!
+//! Slots of `entries`, their families, the order of eviction, the index of expiry and the index of
+//! places and tags always hold the same entries. Nothing here waits, evicts for room or drops a
+//! body: what is taken out is handed to the caller, who drops it without the lock.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use foldhash::fast::RandomState;
+use pingora_cache::key::{CompactCacheKey, HashBinary};
+use slab::Slab;
+
+use super::account::Charge;
+use super::body::{BODY_OVERHEAD, Body};
+use super::index::{Index, Label};
+use super::meta::Meta;
+use super::order::{Eviction, Order};
+
+/// Variants kept of one URL; one more replaces the oldest.
+const VARIANTS_MAX: usize = 16;
+
+/// How many entries that are being read are passed over before a shard gives up.
+const SPARED_MAX: usize = 32;
+
+/// What an entry takes beside body, headers and label: its slot, and its places in the map of
+/// families, the orders (with its ghost) and the index of expiry, at their usual load.
+pub const ENTRY_OVERHEAD: usize = size_of::<Entry>() * 3 / 2 + 320 + BODY_OVERHEAD;
+
+/// An object.
+pub struct Entry {
+    pub key: CompactCacheKey,
+    /// The generation: no two entries of a store have the same.
+    pub id: u64,
+    pub meta: Arc<Meta>,
+    pub body: Arc<Body>,
+    pub label: Label,
+    /// For all but the body.
+    pub charge: Charge,
+    /// When it was last purged softly.
+    pub expired_at: Option<SystemTime>,
+    /// As it stands in the index of expiry.
+    until: SystemTime,
+}
+
+impl Entry {
+    pub fn new(fill: Filling, charge: Charge) -> Self {
+        Entry {
+            until: fill.meta.useful_until(),
+            key: fill.key,
+            id: fill.id,
+            meta: fill.meta,
+            body: fill.body,
+            label: fill.label,
+            charge,
+            expired_at: fill.expired_at,
+        }
+    }
+
+    /// Bytes of the account it holds.
+    pub fn charged(&self) -> usize {
+        self.charge.bytes() + self.body.charged()
+    }
+}
+
+/// What an entry takes beside its body.
+pub fn entry_cost(meta: &Meta, label: &Label) -> usize {
+    ENTRY_OVERHEAD + meta.cost() + label.cost()
+}
+
+/// An object that is being written. Readers find it unless its body passes through.
+pub struct Filling {
+    pub key: CompactCacheKey,
+    pub id: u64,
+    pub meta: Arc<Meta>,
+    pub body: Arc<Body>,
+    pub label: Label,
+    /// When it was last purged softly.
+    pub expired_at: Option<SystemTime>,
+}
+
+/// What a lookup finds.
+pub struct Found {
+    pub meta: Arc<Meta>,
+    pub body: Arc<Body>,
+    pub id: u64,
+}
+
+pub struct Shard {
+    entries: Slab<Entry>,
+    families: HashMap<HashBinary, Vec<u32>, RandomState>,
+    fills: HashMap<HashBinary, Vec<Filling>, RandomState>,
+    order: Order,
+    expiry: BTreeSet<(SystemTime, u32)>,
+    pub index: Index,
+}
+
+impl Shard {
+    pub fn new(eviction: Eviction) -> Self {
+        Shard {
+            entries: Slab::new(),
+            families: HashMap::default(),
+            fills: HashMap::default(),
+            order: Order::new(eviction),
+            expiry: BTreeSet::new(),
+            index: Index::default(),
+        }
+    }
+
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().map(|(_, entry)| entry)
+    }
+
+    pub fn fills(&self) -> impl Iterator<Item = &Filling> {
+        self.fills.values().flatten()
+    }
+
+    pub fn fills_mut(&mut self) -> impl Iterator<Item = &mut Filling> {
+        self.fills.values_mut().flatten()
+    }
+
+    pub fn get(&self, slot: u32) -> Option<&Entry> {
+        self.entries.get(slot as usize)
+    }
+
+    pub fn slots(&self) -> Vec<u32> {
+        self.entries.iter().map(|(slot, _)| slot as u32).collect()
+    }
+
+    /// Rank in the order, length of the body and key of each.
+    pub fn ranked(&self) -> Vec<(u64, usize, CompactCacheKey)> {
+        let ranked = |(slot, entry): (usize, &Entry)| {
+            let rank = self.order.rank(slot as u32);
+            (rank, entry.body.written(), entry.key.clone())
+        };
+        self.entries.iter().map(ranked).collect()
+    }
+
+    /// All variants of a URL.
+    pub fn family(&self, primary: &HashBinary) -> &[u32] {
+        self.families.get(primary).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn slot(&self, key: &CompactCacheKey) -> Option<u32> {
+        let has_key = |slot: &&u32| self.get(**slot).is_some_and(|entry| entry.key == *key);
+        self.family(&key.primary).iter().find(has_key).copied()
+    }
+
+    /// The newest object that is being written, else the stored one, which counts as used.
+    pub fn find(&mut self, key: &CompactCacheKey, tick: u64) -> Option<Found> {
+        if let Some(found) = self.find_filling(key) {
+            return Some(found);
+        }
+        let slot = self.slot(key)?;
+        self.order.touch(slot, tick);
+        let entry = self.get(slot)?;
+        Some(Found {
+            meta: Arc::clone(&entry.meta),
+            body: Arc::clone(&entry.body),
+            id: entry.id,
+        })
+    }
+
+    fn find_filling(&self, key: &CompactCacheKey) -> Option<Found> {
+        if self.fills.is_empty() {
+            return None;
+        }
+        let fills = self.fills.get(&key.primary)?;
+        let is_open = |fill: &&Filling| fill.key == *key && !fill.body.is_passing();
+        fills.iter().rev().find(is_open).map(Filling::found)
+    }
+
+    /// The object that one fill writes, passing or not.
+    pub fn filling(&self, key: &CompactCacheKey, id: u64) -> Option<Found> {
+        let fills = self.fills.get(&key.primary)?;
+        fills.iter().find(|fill| fill.id == id).map(Filling::found)
+    }
+
+    pub fn begin(&mut self, fill: Filling) {
+        let fills = self.fills.entry(fill.key.primary).or_default();
+        fills.push(fill);
+    }
+
+    /// Takes a fill out, at its end.
+    pub fn end(&mut self, primary: &HashBinary, id: u64) -> Option<Filling> {
+        let fills = self.fills.get_mut(primary)?;
+        let at = fills.iter().position(|fill| fill.id == id)?;
+        let fill = fills.remove(at);
+        if fills.is_empty() {
+            self.fills.remove(primary);
+        }
+        Some(fill)
+    }
+
+    /// Puts an entry in the place of the one with its key; hands back what had to go for it.
+    pub fn insert(&mut self, entry: Entry, tick: u64) -> Option<Entry> {
+        let replaced = self.slot(&entry.key).or_else(|| self.surplus(&entry.key));
+        let replaced = replaced.and_then(|slot| self.remove(slot));
+        let (fingerprint, bytes) = (fingerprint(&entry.key), entry.charged());
+        let (primary, until) = (entry.key.primary, entry.until);
+        let vacant = self.entries.vacant_entry();
+        let slot = vacant.key() as u32;
+        self.index.add(slot, &entry.label);
+        vacant.insert(entry);
+        self.families.entry(primary).or_default().push(slot);
+        self.expiry.insert((until, slot));
+        self.order.admit(slot, tick, fingerprint, bytes);
+        replaced
+    }
+
+    /// The oldest variant, if there is no place for one more. The primary slot leads to the others.
+    fn surplus(&self, key: &CompactCacheKey) -> Option<u32> {
+        let family = self.family(&key.primary);
+        let is_variant = |slot: &&u32| self.get(**slot).is_some_and(|e| e.key.variance.is_some());
+        let is_full = key.variance.is_some() && family.len() > VARIANTS_MAX;
+        family.iter().find(is_variant).filter(|_| is_full).copied()
+    }
+
+    pub fn remove(&mut self, slot: u32) -> Option<Entry> {
+        let entry = self.take(slot)?;
+        self.order.remove(slot);
+        Some(entry)
+    }
+
+    /// Takes it out of everything but the order.
+    fn take(&mut self, slot: u32) -> Option<Entry> {
+        let entry = self.entries.try_remove(slot as usize)?;
+        self.index.remove(slot, &entry.label);
+        self.expiry.remove(&(entry.until, slot));
+        if let Some(family) = self.families.get_mut(&entry.key.primary) {
+            family.retain(|member| *member != slot);
+            if family.is_empty() {
+                self.families.remove(&entry.key.primary);
+            }
+        }
+        Some(entry)
+    }
+
+    /// Takes out the entry that is to go first. Evicting one that is being read would give no room,
+    /// so it is passed over.
+    pub fn evict(&mut self, tick: u64) -> Option<Entry> {
+        for _ in 0..SPARED_MAX {
+            let slot = self.order.victim()?;
+            let entry = self.get(slot)?;
+            if Arc::strong_count(&entry.body) > 1 {
+                self.order.spare(slot, tick);
+                continue;
+            }
+            self.order.evict(slot);
+            return self.take(slot);
+        }
+        None
+    }
+
+    /// Takes out one entry that is of no use any more.
+    pub fn take_expired(&mut self, now: SystemTime) -> Option<Entry> {
+        let (until, slot) = *self.expiry.first()?;
+        (until < now).then(|| self.remove(slot)).flatten()
+    }
+
+    /// Gives an entry new headers and times, at a new charge, and a new label.
+    pub fn renew(&mut self, slot: u32, meta: Meta, label: Label, charge: Charge) {
+        self.set_meta(slot, meta);
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            self.index.remove(slot, &entry.label);
+            self.index.add(slot, &label);
+            entry.label = label;
+            entry.charge = charge;
+        }
+    }
+
+    fn set_meta(&mut self, slot: u32, meta: Meta) {
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            let until = meta.useful_until();
+            self.expiry.remove(&(entry.until, slot));
+            self.expiry.insert((until, slot));
+            entry.until = until;
+            entry.meta = Arc::new(meta);
+        }
+    }
+
+    /// Marks an entry stale.
+    pub fn expire(&mut self, slot: u32, now: SystemTime) {
+        if let Some(entry) = self.entries.get_mut(slot as usize) {
+            entry.expired_at = Some(now);
+            let meta = entry.meta.expired(now);
+            self.set_meta(slot, meta);
+        }
+    }
+
+    pub fn urgency(&self) -> u64 {
+        self.order.urgency()
+    }
+}
+
+impl Filling {
+    fn found(&self) -> Found {
+        Found {
+            meta: Arc::clone(&self.meta),
+            body: Arc::clone(&self.body),
+            id: self.id,
+        }
+    }
+
+    /// Marks it stale from its start.
+    pub fn expire(&mut self, now: SystemTime) {
+        self.expired_at = Some(now);
+        self.meta = Arc::new(self.meta.expired(now));
+    }
+}
+
+/// What a ghost remembers of a key, which is a hash already.
+fn fingerprint(key: &CompactCacheKey) -> u64 {
+    let half = |hash: &HashBinary| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&hash[..8]);
+        u64::from_le_bytes(bytes)
+    };
+    let variance = key.variance.as_deref().map_or(0, half);
+    half(&key.primary) ^ variance.rotate_left(1)
+}
