@@ -189,7 +189,7 @@ impl Attempts {
     }
 
     /// Begins an attempt with the turn that was waited for.
-    pub fn begin_with(&mut self, granted: Granted, began: Instant) -> Option<Arc<Member>> {
+    pub fn begin_with(&mut self, granted: Box<Granted>, began: Instant) -> Option<Arc<Member>> {
         self.candidates = Some(granted.candidates);
         self.running = Some(granted.pick);
         self.run(began)

@@ -18,7 +18,7 @@ use crate::upstream::Pool;
 use crate::upstream::member::Member;
 use crate::upstream::pick_context::PickContext;
 use crate::upstream::queue::Priority;
-use crate::upstream::turns::{Entered, Entrant, Granted, Limits, Refusal, Waiter};
+use crate::upstream::turns::{Entered, Entrant, Granted, Limits, Refusal, Reply, Waiter};
 
 /// Begins the next attempt, when it is the request's turn; `None`: no endpoint is left to try.
 pub(super) async fn begin_attempt(
@@ -48,7 +48,7 @@ async fn wait_turn(
     pool: &Pool,
     limits: &Arc<Limits>,
     context: &PickContext<'_>,
-) -> Result<Option<Granted>, Ending> {
+) -> Result<Option<Box<Granted>>, Ending> {
     let is_fresh = ctx.attempts.made().is_empty();
     let entered = limits.enter(Entrant {
         candidates: ctx.attempts.lend_candidates(pool, context),
@@ -84,7 +84,7 @@ async fn wait_turn(
 }
 
 enum Outcome {
-    Answered(Result<Granted, Refusal>),
+    Answered(Reply),
     ClientGone,
     TimedOut,
 }
@@ -111,7 +111,7 @@ async fn turn(
     pool: &Pool,
     is_fresh: bool,
     context: &PickContext<'_>,
-) -> Result<Granted, Refusal> {
+) -> Reply {
     let mut changes = pool.changes();
     loop {
         tokio::select! {

@@ -105,7 +105,8 @@ impl Refusal {
     }
 }
 
-type Reply = Result<Granted, Refusal>;
+/// Boxed, because it goes through a channel and what waits has no room for it.
+pub type Reply = Result<Box<Granted>, Refusal>;
 
 /// What a request meets.
 pub enum Entered {
@@ -272,10 +273,10 @@ impl Limits {
         state: &mut State,
         mut pick: Pick,
         candidates: Candidates,
-    ) -> Granted {
+    ) -> Box<Granted> {
         state.in_flight += 1;
         pick.lease.hold(Turn(self.clone()));
-        Granted { pick, candidates }
+        Box::new(Granted { pick, candidates })
     }
 }
 
