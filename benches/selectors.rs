@@ -20,10 +20,13 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         weight: 1,
         backup: false,
         max_in_flight: None,
+        capacity: Default::default(),
     };
     Config {
         name: "bench".to_owned(),
         balance,
+        resources: Default::default(),
+        sticky: None,
         endpoints: (1..=size).map(endpoint).collect(),
         max_in_flight: None,
         adaptive_limit: None,
@@ -64,6 +67,7 @@ fn picks(criterion: &mut Criterion) {
         Balance::P2c,
         Balance::Ewma,
         Balance::Prequal,
+        Balance::Resource,
         hash(HashTable::Ring),
         hash(HashTable::Maglev),
     ];

@@ -8,6 +8,7 @@
 //! Every step goes on after a mistake, so an operator sees all of them at once. `run`, `check`, a reload and the
 //! tests go through the same two functions, `load` and `parse`.
 
+pub mod amounts;
 pub mod model;
 
 mod files;

@@ -5,6 +5,7 @@
 
 pub mod body_limit;
 pub mod client;
+pub mod demand;
 pub mod forwarded;
 pub mod headers;
 pub mod ip_filter;

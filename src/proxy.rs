@@ -34,6 +34,7 @@ mod exchange;
 pub mod failure;
 mod forward;
 mod hash_key;
+mod placement;
 pub mod process;
 mod record;
 pub mod reject;

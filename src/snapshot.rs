@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::config::model;
+use crate::policy::demand::Learned;
 use crate::policy::ip_filter::IpFilter;
 use crate::routing::Table;
 use crate::telemetry::metrics::{Metrics, RouteMetrics};
@@ -35,6 +36,8 @@ pub struct Route {
     /// `None`: the route answers itself.
     pub pool: Option<Arc<Pool>>,
     pub metrics: RouteMetrics,
+    /// What its requests take, as endpoints tell; a reload begins anew.
+    pub learned: Learned,
 }
 
 impl Route {
@@ -97,5 +100,6 @@ fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -
         clients: IpFilter::new(&route.allow, &route.deny),
         config: route.clone(),
         pool,
+        learned: Learned::default(),
     }
 }

@@ -43,8 +43,10 @@ pub mod queue;
 pub mod record;
 pub mod registry;
 pub mod retry_budget;
+pub mod room;
 pub mod selector;
 pub mod signals;
+pub mod sticky;
 pub mod targets;
 pub mod turns;
 pub mod warmth;
@@ -60,6 +62,8 @@ use peer::{PeerError, PeerTemplate};
 use pick_context::PickContext;
 use registry::Registry;
 use retry_budget::RetryBudget;
+use room::Room;
+use sticky::Sticky;
 use targets::Targets;
 use turns::Limits;
 
@@ -68,6 +72,7 @@ pub struct Pool {
     registry: Arc<Registry>,
     targets: Targets,
     peers: PeerTemplate,
+    sticky: Option<Arc<Sticky>>,
     members: ArcSwap<Members>,
     /// `None`: no request ever waits for its turn.
     limits: Option<Arc<Limits>>,
@@ -83,11 +88,17 @@ pub struct Pool {
 
 impl Pool {
     /// Compiles a pool. Names start with their last good answers, and without one with no address
-    /// until discovery has resolved them. Fails on a TLS file that cannot be used.
+    /// until discovery has resolved them. Fails on a file of certificates or
+    /// secrets that cannot be used.
     pub fn build(config: &model::Pool, registry: &Arc<Registry>) -> Result<Arc<Pool>, PeerError> {
         let peers = PeerTemplate::build(config)?;
         let targets = Targets::new(&config.endpoints, registry);
-        let members = members(config, registry, targets.specs());
+        let sticky = config
+            .sticky
+            .as_ref()
+            .map(|sticky| Sticky::build(&config.name, sticky).map(Arc::new))
+            .transpose()?;
+        let members = members(config, registry, sticky.as_ref(), targets.specs());
         let limits = config.is_limited().then(|| {
             let metrics = registry.metrics().queue(&config.name);
             Limits::new(config, registry.turns(&config.name), metrics)
@@ -97,6 +108,7 @@ impl Pool {
             registry: registry.clone(),
             targets,
             peers,
+            sticky,
             members: ArcSwap::from_pointee(members),
             limits,
             retry_budget: registry.retry_budget(&config.name),
@@ -138,6 +150,10 @@ impl Pool {
         &self.peers
     }
 
+    pub fn sticky(&self) -> Option<&Sticky> {
+        self.sticky.as_deref()
+    }
+
     pub fn members(&self) -> Arc<Members> {
         self.members.load_full()
     }
@@ -165,7 +181,7 @@ impl Pool {
         if self.members.load().specs() == specs {
             return false;
         }
-        let members = members(&self.config, &self.registry, specs);
+        let members = members(&self.config, &self.registry, self.sticky.as_ref(), specs);
         self.members.store(Arc::new(members));
         self.changes.send_modify(|changes| *changes += 1);
         true
@@ -187,14 +203,24 @@ impl Pool {
 }
 
 /// The membership of `specs`: live endpoints as they are, and new ones in their initial state.
-fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) -> Members {
+fn members(
+    config: &model::Pool,
+    registry: &Registry,
+    sticky: Option<&Arc<Sticky>>,
+    specs: Vec<MemberSpec>,
+) -> Members {
     let pool = &config.name;
     let live = |spec: &MemberSpec| Some((spec.weight, registry.find(pool, spec.address)?));
     let live: Vec<(u32, Arc<Endpoint>)> = specs.iter().filter_map(live).collect();
     let initial = initial_state(config.health.as_ref(), &live);
     let member = |spec: &MemberSpec| {
+        let endpoint = registry.endpoint(pool, spec.address, || initial);
+        let dimensions = config.resources.dimensions.iter();
+        let accounts = dimensions.map(|name| endpoint.account(name)).collect();
         Arc::new(Member {
-            endpoint: registry.endpoint(pool, spec.address, || initial),
+            room: Room::new(spec.capacity, accounts),
+            tokens: sticky.map_or_else(Box::default, |sticky| sticky.tokens(endpoint.name())),
+            endpoint,
             weight: spec.weight,
             backup: spec.backup,
             max_in_flight: spec.max_in_flight,
@@ -203,7 +229,8 @@ fn members(config: &model::Pool, registry: &Registry, specs: Vec<MemberSpec>) ->
         })
     };
     let all = specs.iter().map(member).collect();
-    Members::new(&config.balance, specs, all)
+    let picking = registry.picking(pool);
+    Members::new(&config.balance, specs, all, picking, sticky.cloned())
 }
 
 /// What an endpoint starts as when it joins the `live` ones (with their weights).

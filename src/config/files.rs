@@ -13,7 +13,7 @@ use pingora_core::tls::{RootCertStore, load_platform_certs_incl_env_into_store};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::model::{Config, LogTarget, Tls};
+use super::model::{Config, LogTarget, SECRET_BYTES_MIN, Secret, Secrets, Sticky, Tls};
 use super::path::At;
 use super::report::Report;
 
@@ -29,6 +29,11 @@ pub(super) fn check(config: &Config, report: &mut Report<'_>) {
         directory(path, &At::ROOT.key("log").key("access").key("path"), report);
     }
     for pool in &config.live.pools {
+        let (pools, name) = (At::ROOT.key("pools"), &pool.name);
+        if let Some(sticky) = &pool.sticky {
+            let at = pools.key(name);
+            secrets(sticky, &at.key("sticky").key("secret_file"), report);
+        }
         if let Some(tls) = &pool.tls {
             certificates(
                 tls,
@@ -68,6 +73,26 @@ fn directory(file: &Path, at: &At<'_>, report: &mut Report<'_>) {
                 reason(&err)
             ),
         ),
+    }
+}
+
+fn secrets(sticky: &Sticky, at: &At<'_>, report: &mut Report<'_>) {
+    let Secrets::File(file) = &sticky.secrets else {
+        return;
+    };
+    match fs::read_to_string(file) {
+        Ok(text) if Secret::in_lines(&text).is_empty() => {
+            let what = format!(
+                "{} holds no secret, expected lines of at least {SECRET_BYTES_MIN} bytes",
+                file.display()
+            );
+            report.problem(at, what);
+        }
+        Ok(_) => {}
+        Err(err) => {
+            let what = format!("cannot read {}: {}", file.display(), reason(&err));
+            report.problem(at, what);
+        }
     }
 }
 

@@ -12,6 +12,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 use regex::Regex;
 
+use super::amounts::Amounts;
+
 mod pool;
 
 pub use pool::*;
@@ -117,6 +119,8 @@ pub struct Route {
     pub measure: bool,
     /// Where its requests stand in a pool's queue.
     pub priority: Priority,
+    /// What a request takes of its endpoint, by the pool's dimensions; `None`: one of each.
+    pub demand: Option<Amounts>,
     /// Largest request body; `None`: no bound.
     pub body_limit: Option<u64>,
     pub request_headers: HeaderEdits,

@@ -138,6 +138,7 @@ fn list(names: &[&str]) -> String {
 fn plain_words(expected: &str) -> &str {
     match expected {
         "i64" => "a whole number",
+        "f64" => "a number",
         "a boolean" => "true or false",
         "a sequence" => "a list",
         // How serde_yaml calls an enum that was not given as a word.

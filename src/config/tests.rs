@@ -47,14 +47,17 @@ fn the_reference_file_sets_what_it_says() {
     );
     assert_eq!(live.pools[0].name, "api");
     assert!(matches!(live.routes[0].action, Action::Pool(0)));
-    assert!(matches!(live.routes[3].action, Action::Pool(1)));
+    assert!(matches!(live.routes[4].action, Action::Pool(2)));
     assert_eq!(live.routes[0].body_limit, Some(10 << 20));
     let names: Vec<_> = live
         .routes
         .iter()
         .map(|route| route.name.as_str())
         .collect();
-    assert_eq!(names, ["shop-api", "/old/*", "/robots.txt", "*"]);
+    assert_eq!(
+        names,
+        ["shop-api", "/old/*", "/robots.txt", "/transcode/*", "*"]
+    );
 }
 
 #[test]

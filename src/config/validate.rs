@@ -16,12 +16,14 @@ mod pattern;
 mod pool;
 mod queue;
 mod redirect;
+mod resources;
 mod respond;
 mod retry;
 mod route;
 mod rule;
 mod server;
 mod statuses;
+mod sticky;
 mod tls;
 
 use super::model::{Config, Fixed, Live};
@@ -53,7 +55,7 @@ pub(super) fn config(raw: &raw::Root, report: &mut Report<'_>) -> Config {
         forwarded: server::forwarded(server),
         resolvers: server::resolvers(server, &at_server, report),
         limits: server::limits(server.limits.as_ref(), &at_server.key("limits"), report),
-        routes: route::routes(raw.routes.as_ref(), raw.pools.as_ref(), report),
+        routes: route::routes(raw.routes.as_ref(), raw.pools.as_ref(), &pools, report),
         pools,
         log_level: log::level(log),
     };

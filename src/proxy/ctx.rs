@@ -19,9 +19,11 @@ use crate::snapshot::{Route, Snapshot};
 use crate::upstream::Pool;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::member::Member;
-use crate::upstream::members::{Candidates, Outlook, Pick};
+use crate::upstream::members::{Candidates, Pick};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::PickContext;
+use crate::upstream::selector::Outlook;
+use crate::upstream::sticky::Token;
 use crate::upstream::turns::Granted;
 
 pub struct RequestCtx {
@@ -172,6 +174,12 @@ impl Attempts {
         self.run(began)
     }
 
+    /// What the request takes fits into none of the endpoints that are left.
+    pub fn lacks_room(&self) -> bool {
+        let outlook = self.candidates.as_ref().map(Candidates::outlook);
+        outlook == Some(Outlook::NoRoom)
+    }
+
     /// Ends the last attempt where its endpoint is not asked again, and lends the candidates out to
     /// wait for a turn with.
     pub fn lend_candidates(&mut self, pool: &Pool, context: &PickContext<'_>) -> Candidates {
@@ -181,7 +189,7 @@ impl Attempts {
     }
 
     /// Begins an attempt with the turn that was waited for.
-    pub fn begin_with(&mut self, granted: Granted, began: Instant) -> Option<Arc<Member>> {
+    pub fn begin_with(&mut self, granted: Box<Granted>, began: Instant) -> Option<Arc<Member>> {
         self.candidates = Some(granted.candidates);
         self.running = Some(granted.pick);
         self.run(began)
@@ -225,6 +233,11 @@ impl Attempts {
     /// The running attempt must not use a kept connection.
     pub fn needs_fresh_connection(&self) -> bool {
         self.stale == Stale::Repeated
+    }
+
+    /// What the client needs to come back to the running attempt's endpoint.
+    pub fn cookie(&self) -> Option<Token> {
+        self.running.as_ref()?.cookie
     }
 
     /// Those that count against a route's `retry.attempts`.

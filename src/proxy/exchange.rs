@@ -15,11 +15,12 @@ use prometheus::IntGauge;
 use crate::config::model::{self, Balance};
 use crate::policy::forwarded::Told;
 use crate::policy::headers::HeaderTarget;
-use crate::policy::{forwarded, headers, request_id};
+use crate::policy::{demand, forwarded, headers, request_id};
 use crate::proxy::ctx::{Counted, RequestCtx};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
 use crate::proxy::hash_key::hash_key;
+use crate::proxy::placement;
 use crate::proxy::reject::Rejection;
 use crate::proxy::upstream::Timeouts;
 use crate::proxy::{turn, upgrade};
@@ -58,7 +59,7 @@ pub(super) async fn next_member(
     };
     let context = PickContext {
         hash_key: &hash_key,
-        now: ctx.started,
+        ..placement::context(&session.req_header().headers, ctx, pool)
     };
     let Some(member) = turn::begin_attempt(session, ctx, pool, &context).await? else {
         // With endpoints tried, the client is told what became of the last one.
@@ -172,6 +173,12 @@ pub(super) fn note_response(
     }
     if switched || !response.status.is_informational() {
         ctx.attempts.succeeded(response);
+        if let Some((route, pool)) = ctx
+            .route()
+            .and_then(|route| Some((route, route.pool.as_ref()?)))
+        {
+            demand::learn(&response.headers, &pool.config().resources, &route.learned);
+        }
     }
     Ok(())
 }
@@ -193,6 +200,11 @@ pub(super) fn prepare_response(
     }
     if let Some(route) = ctx.route() {
         headers::apply(&route.config.response_headers, response);
+    }
+    let is_final =
+        !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(cookie) = placement::cookie(ctx).filter(|_| is_final) {
+        response.add(header::SET_COOKIE, cookie);
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Rejection {
     QueueTimeout(Option<u32>),
     /// All wait too long there, and this one was dropped for the others' sake; likewise.
     QueueDropped(Option<u32>),
+    /// What the request takes fits into no endpoint.
+    NoRoom,
     ConnectFailed,
     ConnectTimeout,
     /// The endpoint closed or reset before it had answered.
@@ -51,7 +53,7 @@ const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl Rejection {
     /// One of each kind.
-    pub const ALL: [Rejection; 22] = [
+    pub const ALL: [Rejection; 23] = [
         Rejection::BadRequest("malformed request"),
         Rejection::MethodNotAllowed,
         Rejection::Forbidden,
@@ -67,6 +69,7 @@ impl Rejection {
         Rejection::QueueFull(None),
         Rejection::QueueTimeout(None),
         Rejection::QueueDropped(None),
+        Rejection::NoRoom,
         Rejection::ConnectFailed,
         Rejection::ConnectTimeout,
         Rejection::UpstreamClosed,
@@ -94,6 +97,7 @@ impl Rejection {
             Rejection::QueueFull(_) => "queue_full",
             Rejection::QueueTimeout(_) => "queue_timeout",
             Rejection::QueueDropped(_) => "queue_dropped",
+            Rejection::NoRoom => "no_room",
             Rejection::ConnectFailed => "connect_failed",
             Rejection::ConnectTimeout => "connect_timeout",
             Rejection::UpstreamClosed => "upstream_closed",
@@ -119,7 +123,8 @@ impl Rejection {
             | Rejection::NoEndpoint
             | Rejection::QueueFull(_)
             | Rejection::QueueTimeout(_)
-            | Rejection::QueueDropped(_) => StatusCode::SERVICE_UNAVAILABLE,
+            | Rejection::QueueDropped(_)
+            | Rejection::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
             Rejection::ConnectFailed | Rejection::UpstreamClosed | Rejection::UpstreamMalformed => {
                 StatusCode::BAD_GATEWAY
             }
@@ -148,6 +153,7 @@ impl Rejection {
             Rejection::QueueFull(_) => "too many requests wait already",
             Rejection::QueueTimeout(_) => "the request's turn did not come in time",
             Rejection::QueueDropped(_) => "all requests wait too long already",
+            Rejection::NoRoom => "no endpoint has room for this request",
             Rejection::ConnectFailed => "the endpoint could not be reached",
             Rejection::ConnectTimeout => "the endpoint could not be reached in time",
             Rejection::UpstreamClosed => "the endpoint closed the connection before it answered",

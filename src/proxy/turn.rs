@@ -18,7 +18,7 @@ use crate::upstream::Pool;
 use crate::upstream::fair::Tenant;
 use crate::upstream::member::Member;
 use crate::upstream::pick_context::PickContext;
-use crate::upstream::turns::{Entered, Entrant, Granted, Limits, Refusal, Waiter};
+use crate::upstream::turns::{Entered, Entrant, Granted, Limits, Refusal, Reply, Waiter};
 
 /// Begins the next attempt, when it is the request's turn; `None`: no endpoint is left to try.
 pub(super) async fn begin_attempt(
@@ -34,7 +34,10 @@ pub(super) async fn begin_attempt(
             let granted = Box::pin(wait_turn(session, ctx, pool, limits, context)).await?;
             Ok(granted.and_then(|granted| ctx.attempts.begin_with(granted, Instant::now())))
         }
-        _ => Ok(ctx.attempts.begin(pool, context)),
+        _ => match ctx.attempts.begin(pool, context) {
+            None if ctx.attempts.lacks_room() => Err(Ending::Rejected(Rejection::NoRoom)),
+            begun => Ok(begun),
+        },
     }
 }
 
@@ -45,7 +48,7 @@ async fn wait_turn(
     pool: &Pool,
     limits: &Arc<Limits>,
     context: &PickContext<'_>,
-) -> Result<Option<Granted>, Ending> {
+) -> Result<Option<Box<Granted>>, Ending> {
     let is_fresh = ctx.attempts.made().is_empty();
     let entered = limits.enter(Entrant {
         candidates: ctx.attempts.lend_candidates(pool, context),
@@ -77,6 +80,7 @@ async fn wait_turn(
     match reply {
         Ok(granted) => Ok(Some(granted)),
         Err(Refusal::NoneReady) => Ok(None),
+        Err(Refusal::NoRoom) => Err(Ending::Rejected(Rejection::NoRoom)),
         Err(Refusal::Full { retry_after }) => {
             Err(Ending::Rejected(Rejection::QueueFull(retry_after)))
         }
@@ -105,7 +109,7 @@ async fn wait(
     pool: &Pool,
     is_fresh: bool,
     context: &PickContext<'_>,
-) -> Result<Result<Granted, Refusal>, Unanswered> {
+) -> Result<Reply, Unanswered> {
     let timeout = waiter.timeout();
     tokio::select! {
         biased;
@@ -121,7 +125,7 @@ async fn turn(
     pool: &Pool,
     is_fresh: bool,
     context: &PickContext<'_>,
-) -> Result<Granted, Refusal> {
+) -> Reply {
     let mut changes = pool.changes();
     loop {
         tokio::select! {

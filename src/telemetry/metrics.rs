@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Seconds; fine enough to see 5 ms.
@@ -147,6 +147,7 @@ impl Metrics {
             circuit_transitions: families.circuit_transitions.clone(),
             failures: families.failures.clone(),
             limit: families.limit.clone(),
+            reserved: families.reserved.clone(),
             probes: families.probes.clone(),
         }
     }
@@ -193,6 +194,11 @@ impl Metrics {
     pub fn forget_queue(&self, pool: &str) {
         let _ = self.queue_length.remove_label_values(&[pool]);
         let _ = self.queue_wait.remove_label_values(&[pool]);
+    }
+
+    pub fn forget_reserved(&self, pool: &str, endpoint: &str, dimension: &str) {
+        let labels = [pool, endpoint, dimension];
+        let _ = self.endpoints.reserved.remove_label_values(&labels);
     }
 
     pub fn rejected(&self, reason: &'static str) {
@@ -264,6 +270,7 @@ struct Endpoints {
     circuit_transitions: IntCounterVec,
     failures: IntCounterVec,
     limit: IntGaugeVec,
+    reserved: GaugeVec,
     probes: IntCounterVec,
 }
 
@@ -304,6 +311,11 @@ impl Endpoints {
                 "weir_endpoint_adaptive_limit",
                 "Attempts an endpoint may have at once, by its response times.",
                 &["pool", "endpoint"],
+            ),
+            reserved: declare.fractional_gauges(
+                "weir_endpoint_reserved",
+                "Units of a resource that running attempts take of an endpoint.",
+                &["pool", "endpoint", "dimension"],
             ),
             probes: declare.counters(
                 "weir_probes_total",
@@ -366,6 +378,7 @@ pub struct EndpointMetrics {
     circuit_transitions: IntCounterVec,
     failures: IntCounterVec,
     limit: IntGaugeVec,
+    reserved: GaugeVec,
     probes: IntCounterVec,
 }
 
@@ -391,6 +404,11 @@ impl EndpointMetrics {
     pub fn limited(&self, pool: &str, endpoint: &str, limit: u32) {
         let gauge = self.limit.with_label_values(&[pool, endpoint]);
         gauge.set(i64::from(limit));
+    }
+
+    pub fn reserved(&self, pool: &str, endpoint: &str, dimension: &str) -> Gauge {
+        self.reserved
+            .with_label_values(&[pool, endpoint, dimension])
     }
 
     pub fn probed(&self, pool: &str, endpoint: &str, pass: bool) {
@@ -427,6 +445,10 @@ impl Declare<'_> {
 
     fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
         self.register(IntGaugeVec::new(Opts::new(name, help), labels))
+    }
+
+    fn fractional_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+        self.register(GaugeVec::new(Opts::new(name, help), labels))
     }
 
     fn gauge(&self, name: &str, help: &str) -> IntGauge {

@@ -9,6 +9,7 @@
 //! counted once, here and nowhere else. Selectors read, `health` writes state and circuit, the proxy
 //! leases. A half-open circuit admits one lease, the trial; given back untried, it admits another.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
@@ -26,6 +27,7 @@ use super::load_report;
 use super::observation::{Answer, Observation};
 use super::penalty::penalty;
 use super::record::{Record, Trial};
+use super::room::Account;
 use super::signals::Signals;
 use super::turns::{Turn, Turns};
 use super::warmth::{WARM, Warmth};
@@ -106,6 +108,8 @@ pub struct Endpoint {
     adaptive: Mutex<AdaptiveLimit>,
     /// Told when a place becomes free, or the endpoint ready; `None` in tests only.
     turns: Option<Arc<Turns>>,
+    /// What is taken of its resources, by dimension.
+    accounts: Mutex<BTreeMap<String, Arc<Account>>>,
 }
 
 /// What selectors read in their loops; together, so that one cache line holds it.
@@ -159,6 +163,7 @@ impl Endpoint {
             outcomes: Mutex::default(),
             adaptive: Mutex::default(),
             turns: None,
+            accounts: Mutex::default(),
         }
     }
 
@@ -421,6 +426,23 @@ impl Endpoint {
     /// The outcomes that were counted.
     pub fn outcomes(&self) -> Vec<&'static str> {
         self.outcomes.lock().clone()
+    }
+
+    /// What is taken of one dimension: the same account for every membership.
+    pub fn account(&self, dimension: &str) -> Arc<Account> {
+        let mut accounts = self.accounts.lock();
+        if let Some(account) = accounts.get(dimension) {
+            return account.clone();
+        }
+        let shown = self.metrics.reserved(&self.pool, &self.name, dimension);
+        let account = Arc::new(Account::new(shown));
+        accounts.insert(dimension.to_owned(), account.clone());
+        account
+    }
+
+    /// The dimensions of which something was ever to be taken.
+    pub fn dimensions(&self) -> Vec<String> {
+        self.accounts.lock().keys().cloned().collect()
     }
 
     pub fn lease(self: &Arc<Self>) -> Lease {

@@ -13,6 +13,9 @@ use pingora_core::protocols::l4::socket::SocketAddr as PeerAddress;
 use pingora_load_balancing::{Backend, Extensions};
 
 use super::endpoint::Endpoint;
+use super::room::Room;
+use super::sticky::Token;
+use crate::config::amounts::Amounts;
 use crate::config::model::AdaptiveLimit;
 
 /// One address a pool should have, with what its configuration says of it.
@@ -24,6 +27,8 @@ pub struct MemberSpec {
     pub backup: bool,
     /// Attempts it gets at once; `None`: no bound.
     pub max_in_flight: Option<u32>,
+    /// By the pool's dimensions; nothing where it has none.
+    pub capacity: Amounts,
     /// The name it was resolved from; `None`: given as an address.
     pub host: Option<Arc<str>>,
     /// Place in the file: of two specs with one address, the first counts.
@@ -65,6 +70,10 @@ pub struct Member {
     pub adaptive_limit: Option<AdaptiveLimit>,
     /// The name it was resolved from: the SNI and the probe's `Host`.
     pub host: Option<Arc<str>>,
+    /// What it has of the pool's resources.
+    pub room: Room,
+    /// Cookies that bring clients back to it, the current one first; empty: its pool is not sticky.
+    pub tokens: Box<[Token]>,
 }
 
 impl Member {
@@ -146,6 +155,7 @@ mod tests {
             weight: 1,
             backup: false,
             max_in_flight: None,
+            capacity: Amounts::default(),
             host: None,
             order,
         }

@@ -5,17 +5,18 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::endpoint::Lease;
 use super::member::{EndpointTable, Member, MemberSpec, member_of};
-use super::pick_context::PickContext;
+use super::pick_context::{PickContext, Wanted};
+use super::registry::Picking;
+use super::room::Reservation;
 use super::selector::{
-    BestFirst, Ewma, Hash, LeastConn, Maglev, P2c, Prequal, Random, Ring, RoundRobin, Selector,
-    Slots, hash::Table,
+    BestFirst, Ewma, Hash, LeastConn, Maglev, Outlook, P2c, Prequal, Random, Resource, Ring,
+    RoundRobin, Selector, Slots, hash::Table,
 };
+use super::sticky::{Affinity, Look, Sticky, Token};
 use crate::config::model::{Balance, HashTable};
 
 pub struct Members {
@@ -26,7 +27,8 @@ pub struct Members {
     /// Consulted only when no primary member is left to try.
     backup: Order,
     /// Makes pick and lease one step, so that concurrent picks see each other's in-flight.
-    picking: Mutex<()>,
+    picking: Picking,
+    sticky: Option<Arc<Sticky>>,
 }
 
 /// The endpoints one request may try, best first, each at most once.
@@ -37,22 +39,20 @@ pub struct Candidates {
     members: Arc<Members>,
     primary: Walk,
     backup: Walk,
-}
-
-/// What a request would find, were its endpoint picked now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outlook {
-    Open,
-    /// What is ready has as much as it may have; waiting helps.
-    AtLimit,
-    NoneReady,
+    wanted: Wanted,
+    affinity: Affinity,
 }
 
 /// An endpoint given to a request.
 pub struct Pick {
+    /// What the attempt takes of the endpoint's room; `None`: its pool counts none. It is given back
+    /// before the lease, whose end lets the next one look.
+    pub reservation: Option<Reservation>,
     pub lease: Lease,
     /// The endpoint's place in the membership: weight, backup, host name.
     pub member: Arc<Member>,
+    /// What the client needs to come back to this endpoint; `None`: nothing.
+    pub cookie: Option<Token>,
 }
 
 // === impl Members ===
@@ -63,6 +63,8 @@ impl Members {
         balance: &Balance,
         specs: Vec<MemberSpec>,
         members: Vec<Arc<Member>>,
+        picking: Picking,
+        sticky: Option<Arc<Sticky>>,
     ) -> Self {
         let (backup, primary): (Vec<_>, Vec<_>) =
             members.iter().cloned().partition(|member| member.backup);
@@ -71,7 +73,8 @@ impl Members {
             table: EndpointTable::new(members),
             primary: Order::new(balance, primary),
             backup: Order::new(balance, backup),
-            picking: Mutex::new(()),
+            picking,
+            sticky,
         }
     }
 
@@ -89,11 +92,20 @@ impl Members {
         self.all().iter().any(|member| member.is_ready())
     }
 
+    fn affinity(&self, context: &PickContext<'_>) -> Affinity {
+        let sticky = self.sticky.as_ref();
+        sticky.map_or_else(Affinity::default, |sticky| {
+            sticky.affinity(&context.brought, self.all())
+        })
+    }
+
     /// The walk of one request.
     pub fn candidates(self: Arc<Self>, context: &PickContext<'_>) -> Candidates {
         Candidates {
             primary: self.primary.walk(context),
             backup: self.backup.walk(context),
+            wanted: context.wanted,
+            affinity: self.affinity(context),
             members: self,
         }
     }
@@ -102,39 +114,48 @@ impl Members {
 // === impl Candidates ===
 
 impl Candidates {
-    /// Picks the best ready endpoint not yet handed out by this value, and leases it.
+    /// Picks the best endpoint that may be picked now and was not yet handed out by this value, and
+    /// leases it.
     pub fn lease_next(&mut self) -> Option<Pick> {
         let _picking = self.members.picking.lock();
-        if let Some(backend) = self.primary.next() {
-            return pick(backend);
-        }
-        // A primary member at its limit is ready all the same.
-        if self.primary.held_back() {
-            return None;
-        }
-        pick(self.backup.next()?)
+        let member = match self.affinity.look(&self.wanted) {
+            Look::Stay(member) => member,
+            Look::Stop(_) => return None,
+            Look::Choose => choose(&mut self.primary, &mut self.backup, &self.affinity)?,
+        };
+        Some(Pick {
+            reservation: member.room.reserve(&self.wanted.demand),
+            lease: member.endpoint.lease(),
+            cookie: self.affinity.lease(&member),
+            member,
+        })
     }
 
     /// What `lease_next` would find; exact as long as nobody else picks.
     pub fn outlook(&self) -> Outlook {
-        for walk in [&self.primary, &self.backup] {
-            if walk.has_next() {
-                return Outlook::Open;
-            }
-            if walk.held_back() {
-                return Outlook::AtLimit;
-            }
+        match self.affinity.look(&self.wanted) {
+            Look::Stay(_) => Outlook::Open,
+            Look::Stop(outlook) => outlook,
+            Look::Choose => match self.primary.outlook() {
+                Outlook::NoneReady => self.backup.outlook(),
+                outlook => outlook,
+            },
         }
-        Outlook::NoneReady
     }
 }
 
-fn pick(backend: &Backend) -> Option<Pick> {
-    let member = member_of(backend)?.clone();
-    Some(Pick {
-        lease: member.endpoint.lease(),
-        member,
-    })
+/// The selector's best. A primary member at its limit is ready all the same, so no backup is asked.
+fn choose(primary: &mut Walk, backup: &mut Walk, affinity: &Affinity) -> Option<Arc<Member>> {
+    loop {
+        let member = match primary.next() {
+            Some(member) => member,
+            None if primary.outlook() != Outlook::NoneReady => return None,
+            None => backup.next()?,
+        };
+        if !affinity.has_had(&member) {
+            return Some(member);
+        }
+    }
 }
 
 // === Order and Walk: the selectors by name ===
@@ -146,6 +167,7 @@ enum Order {
     Random(Arc<Selector<Random>>),
     P2c(Arc<Selector<P2c>>),
     Ewma(Arc<Selector<Ewma>>),
+    Resource(Arc<Selector<Resource>>),
     Prequal(Arc<Selector<Prequal>>),
     HashRing(Arc<Selector<Hash<Ring>>>),
     HashMaglev(Arc<Selector<Hash<Maglev>>>),
@@ -157,6 +179,7 @@ enum Walk {
     Random(BestFirst<Random>),
     P2c(BestFirst<P2c>),
     Ewma(BestFirst<Ewma>),
+    Resource(BestFirst<Resource>),
     Prequal(BestFirst<Prequal>),
     HashRing(BestFirst<Hash<Ring>>),
     HashMaglev(BestFirst<Hash<Maglev>>),
@@ -171,6 +194,7 @@ impl Order {
             Balance::Random => Order::Random(selector(&table)),
             Balance::P2c => Order::P2c(selector(&table)),
             Balance::Ewma => Order::Ewma(selector(&table)),
+            Balance::Resource => Order::Resource(selector(&table)),
             Balance::Prequal => Order::Prequal(selector(&table)),
             Balance::Hash(hash) => match hash.table {
                 HashTable::Ring => Order::HashRing(hashing(&table, hash.bounded_load)),
@@ -186,6 +210,7 @@ impl Order {
             Order::Random(selector) => Walk::Random(selector.walk(context)),
             Order::P2c(selector) => Walk::P2c(selector.walk(context)),
             Order::Ewma(selector) => Walk::Ewma(selector.walk(context)),
+            Order::Resource(selector) => Walk::Resource(selector.walk(context)),
             Order::Prequal(selector) => Walk::Prequal(selector.walk(context)),
             Order::HashRing(selector) => Walk::HashRing(selector.walk(context)),
             Order::HashMaglev(selector) => Walk::HashMaglev(selector.walk(context)),
@@ -206,8 +231,8 @@ fn hashing<T: Table>(table: &EndpointTable, bound: Option<u32>) -> Arc<Selector<
 }
 
 impl Walk {
-    fn next(&mut self) -> Option<&Backend> {
-        match self {
+    fn next(&mut self) -> Option<Arc<Member>> {
+        let backend = match self {
             Walk::RoundRobin(iter) => iter.next(),
             Walk::LeastConn(iter) => iter.next(),
             Walk::Random(iter) => iter.next(),
@@ -216,32 +241,22 @@ impl Walk {
             Walk::Prequal(iter) => iter.next(),
             Walk::HashRing(iter) => iter.next(),
             Walk::HashMaglev(iter) => iter.next(),
-        }
+            Walk::Resource(iter) => iter.next(),
+        };
+        backend.and_then(member_of).cloned()
     }
 
-    fn held_back(&self) -> bool {
+    fn outlook(&self) -> Outlook {
         match self {
-            Walk::RoundRobin(iter) => iter.held_back(),
-            Walk::LeastConn(iter) => iter.held_back(),
-            Walk::Random(iter) => iter.held_back(),
-            Walk::P2c(iter) => iter.held_back(),
-            Walk::Ewma(iter) => iter.held_back(),
-            Walk::Prequal(iter) => iter.held_back(),
-            Walk::HashRing(iter) => iter.held_back(),
-            Walk::HashMaglev(iter) => iter.held_back(),
-        }
-    }
-
-    fn has_next(&self) -> bool {
-        match self {
-            Walk::RoundRobin(iter) => iter.has_next(),
-            Walk::LeastConn(iter) => iter.has_next(),
-            Walk::Random(iter) => iter.has_next(),
-            Walk::P2c(iter) => iter.has_next(),
-            Walk::Ewma(iter) => iter.has_next(),
-            Walk::Prequal(iter) => iter.has_next(),
-            Walk::HashRing(iter) => iter.has_next(),
-            Walk::HashMaglev(iter) => iter.has_next(),
+            Walk::RoundRobin(iter) => iter.outlook(),
+            Walk::LeastConn(iter) => iter.outlook(),
+            Walk::Random(iter) => iter.outlook(),
+            Walk::P2c(iter) => iter.outlook(),
+            Walk::Ewma(iter) => iter.outlook(),
+            Walk::Prequal(iter) => iter.outlook(),
+            Walk::HashRing(iter) => iter.outlook(),
+            Walk::HashMaglev(iter) => iter.outlook(),
+            Walk::Resource(iter) => iter.outlook(),
         }
     }
 }

@@ -27,7 +27,11 @@ pub struct Registry {
     turns: Mutex<HashMap<String, Arc<Turns>>>,
     budgets: Mutex<HashMap<String, Arc<RetryBudget>>>,
     alerts: Mutex<HashMap<String, Arc<Notify>>>,
+    pickings: Mutex<HashMap<String, Picking>>,
 }
+
+/// Held while an endpoint is picked and leased, so that no two picks count on the same room.
+pub(super) type Picking = Arc<Mutex<()>>;
 
 /// What is known of one pool.
 #[derive(Default)]
@@ -45,6 +49,7 @@ impl Registry {
             turns: Mutex::default(),
             budgets: Mutex::default(),
             alerts: Mutex::default(),
+            pickings: Mutex::default(),
         }
     }
 
@@ -131,6 +136,12 @@ impl Registry {
         alert
     }
 
+    /// The lock of the pool's picks, whatever its membership.
+    pub(super) fn picking(&self, pool: &str) -> Picking {
+        let mut pickings = self.pickings.lock();
+        pickings.entry(pool.to_owned()).or_default().clone()
+    }
+
     /// Forgets the endpoints and names nobody holds any more, and their metric series. Call it
     /// after a reload and after a change of membership; what requests still hold goes next time.
     pub fn sweep(&self) {
@@ -155,6 +166,8 @@ impl Registry {
             }
             held
         });
+        let mut pickings = self.pickings.lock();
+        pickings.retain(|_, picking| Arc::strong_count(picking) > 1);
     }
 
     /// Nobody can take a new hold while the map is locked, so a count of one is final.
@@ -166,6 +179,9 @@ impl Registry {
             let (pool, name) = (endpoint.pool(), endpoint.name());
             self.metrics
                 .forget_endpoint(pool, name, &words, &endpoint.outcomes());
+            for dimension in endpoint.dimensions() {
+                self.metrics.forget_reserved(pool, name, &dimension);
+            }
         }
         held
     }

@@ -19,7 +19,8 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::endpoint::Endpoint;
 use super::member::EndpointTable;
-use super::pick_context::PickContext;
+use super::pick_context::{PickContext, Wanted};
+use super::room::Room;
 use super::warmth::WARM;
 use crate::config::model::AdaptiveLimit;
 
@@ -32,6 +33,7 @@ pub mod least_conn;
 pub mod p2c;
 pub mod prequal;
 pub mod random;
+pub mod resource;
 pub mod rotation;
 pub mod round_robin;
 pub mod shares;
@@ -47,6 +49,7 @@ pub use least_conn::LeastConn;
 pub use p2c::P2c;
 pub use prequal::Prequal;
 pub use random::Random;
+pub use resource::Resource;
 pub use round_robin::RoundRobin;
 
 /// How to choose among slots. One algorithm, one file.
@@ -77,6 +80,7 @@ pub struct Slot {
     pub max_in_flight: u32,
     /// Bounds of the endpoint's adaptive limit; `None`: it does not count.
     pub adaptive_limit: Option<AdaptiveLimit>,
+    pub room: Room,
 }
 
 /// The places one iterator has yielded, and how warm an endpoint must be for the pick under way.
@@ -89,6 +93,17 @@ pub struct Tried {
     high: Vec<u64>,
 }
 
+/// What a request would find, were its endpoint picked now; the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outlook {
+    Open,
+    /// What is ready has as much as it may have; waiting helps.
+    AtLimit,
+    /// What the request takes fits into none that is ready, and it is not to wait for that.
+    NoRoom,
+    NoneReady,
+}
+
 /// What an algorithm may know of the request it picks for.
 #[derive(Clone, Copy)]
 pub struct Facts {
@@ -96,6 +111,8 @@ pub struct Facts {
     pub key: Option<u64>,
     /// When the request asked.
     pub now: Instant,
+    /// What it takes of its endpoint.
+    pub wanted: Wanted,
 }
 
 /// The owning iterator of a [`Selector`].
@@ -133,6 +150,7 @@ impl<A: Algorithm> Selector<A> {
                     weight: member.weight,
                     max_in_flight: member.max_in_flight.unwrap_or(u32::MAX),
                     adaptive_limit: member.adaptive_limit,
+                    room: member.room.clone(),
                 });
                 slot_backends.push(backend.clone());
             }
@@ -182,6 +200,7 @@ impl Facts {
         Facts {
             key: (!context.hash_key.is_empty()).then(|| digest::digest(context.hash_key)),
             now: context.now,
+            wanted: context.wanted,
         }
     }
 }
@@ -189,15 +208,20 @@ impl Facts {
 // === impl BestFirst ===
 
 impl<A> BestFirst<A> {
-    /// Whether only its limit keeps some endpoint from being yielded.
-    pub fn held_back(&self) -> bool {
-        self.selector.slots.held_back(&self.tried)
-    }
-
-    /// Whether some endpoint would be yielded now.
-    pub fn has_next(&self) -> bool {
-        let slots = &self.selector.slots;
-        (0..slots.len()).any(|place| slots.eligible(place, &self.tried).is_some())
+    /// What it would find now.
+    pub fn outlook(&self) -> Outlook {
+        let slots = &self.selector.slots.0;
+        let mut best = Outlook::NoneReady;
+        for (place, slot) in slots.iter().enumerate() {
+            if self.tried.contains(place) {
+                continue;
+            }
+            best = best.min(slot.outlook(&self.facts.wanted));
+            if best == Outlook::Open {
+                break;
+            }
+        }
+        best
     }
 }
 
@@ -262,16 +286,8 @@ impl Slots {
         let slot = self.0.get(place)?;
         let is_open = slot.endpoint.is_ready()
             && slot.endpoint.warm_percent() > tried.chill
-            && slot.has_room();
+            && slot.has_place();
         (is_open && !tried.contains(place)).then_some(slot)
-    }
-
-    /// Whether some slot would be eligible but for its limit.
-    pub fn held_back(&self, tried: &Tried) -> bool {
-        let mut slots = self.0.iter().enumerate();
-        slots.any(|(place, slot)| {
-            !slot.has_room() && slot.endpoint.is_ready() && !tried.contains(place)
-        })
     }
 }
 
@@ -282,20 +298,45 @@ impl Slot {
     #[inline]
     fn limit(&self) -> u32 {
         let percent = u32::from(self.endpoint.warm_percent());
-        match percent < u32::from(WARM) {
+        let fixed = match percent < u32::from(WARM) {
             // Divided first: one without a limit must not overflow.
             true => (self.max_in_flight / 100 * percent + self.max_in_flight % 100 * percent / 100)
                 .max(1),
             false => self.max_in_flight,
-        }
-    }
-
-    #[inline]
-    fn has_room(&self) -> bool {
+        };
         let adaptive = self.adaptive_limit.map_or(u32::MAX, |bounds| {
             self.endpoint.adaptive_limit().clamp(bounds.min, bounds.max)
         });
-        self.endpoint.in_flight() < self.limit().min(adaptive)
+        fixed.min(adaptive)
+    }
+
+    #[inline]
+    fn has_place(&self) -> bool {
+        self.endpoint.in_flight() < self.limit()
+    }
+
+    fn outlook(&self, wanted: &Wanted) -> Outlook {
+        Outlook::at(&self.endpoint, self.limit(), &self.room, wanted)
+    }
+}
+
+// === impl Outlook ===
+
+impl Outlook {
+    /// What a request finds at one endpoint.
+    pub fn at(endpoint: &Endpoint, max_in_flight: u32, room: &Room, wanted: &Wanted) -> Outlook {
+        if !endpoint.is_ready() {
+            return Outlook::NoneReady;
+        }
+        let fits = wanted.may_exceed || room.fits(&wanted.demand);
+        if fits && endpoint.in_flight() < max_in_flight {
+            return Outlook::Open;
+        }
+        let waiting_helps = fits || wanted.may_wait && room.could_fit(&wanted.demand);
+        match waiting_helps {
+            true => Outlook::AtLimit,
+            false => Outlook::NoRoom,
+        }
     }
 }
 

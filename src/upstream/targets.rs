@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::member::{MemberSpec, collapse};
 use super::name::Name;
 use super::registry::Registry;
+use crate::config::amounts::Amounts;
 use crate::config::model::{Endpoint, Target};
 
 pub struct Targets(Vec<Listed>);
@@ -19,6 +20,7 @@ struct Listed {
     weight: u32,
     backup: bool,
     max_in_flight: Option<u32>,
+    capacity: Amounts,
 }
 
 enum Place {
@@ -37,6 +39,7 @@ impl Targets {
             weight: endpoint.weight,
             backup: endpoint.backup,
             max_in_flight: endpoint.max_in_flight,
+            capacity: endpoint.capacity,
         };
         Targets(endpoints.iter().map(listed).collect())
     }
@@ -74,6 +77,7 @@ impl Listed {
             weight: self.weight,
             backup: self.backup,
             max_in_flight: self.max_in_flight,
+            capacity: self.capacity,
             host,
             order,
         };

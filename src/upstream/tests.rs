@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::config::amounts::Amounts;
 use crate::config::model::{Balance, Health, Initial, Outlier, Probe, Target};
 use crate::telemetry::metrics::Metrics;
 
@@ -16,6 +17,8 @@ pub(crate) fn config(endpoints: &[&str]) -> model::Pool {
         adaptive_limit: None,
         queue: Default::default(),
         retry_budget: Default::default(),
+        resources: model::Resources::default(),
+        sticky: None,
         health: None,
         outlier: None,
         panic_threshold: 0,
@@ -46,6 +49,7 @@ fn listed(text: &str) -> model::Endpoint {
         weight: 1,
         backup: false,
         max_in_flight: None,
+        capacity: Amounts::default(),
     }
 }
 

@@ -23,8 +23,9 @@ use tokio::sync::oneshot;
 
 use super::drain_rate::DrainRate;
 use super::fair::{Demand, Tenant};
-use super::members::{Candidates, Outlook, Pick};
+use super::members::{Candidates, Pick};
 use super::queue::{Place, Priority, Queue, Ticket, Waiting};
+use super::selector::Outlook;
 use crate::config::model;
 use crate::telemetry::metrics::QueueMetrics;
 
@@ -101,13 +102,26 @@ pub struct Granted {
 pub enum Refusal {
     /// No endpoint is ready that it has not tried.
     NoneReady,
+    /// What it takes fits into none, not even an idle one.
+    NoRoom,
     /// The queue is at its length; see [`DrainRate::retry_after`].
     Full { retry_after: Option<u32> },
     /// All wait too long, and it was dropped so that the others need not; likewise.
     Dropped { retry_after: Option<u32> },
 }
 
-type Reply = Result<Granted, Refusal>;
+impl Refusal {
+    /// `outlook`: one that waiting does not better.
+    fn of(outlook: Outlook) -> Refusal {
+        match outlook {
+            Outlook::NoRoom => Refusal::NoRoom,
+            Outlook::Open | Outlook::AtLimit | Outlook::NoneReady => Refusal::NoneReady,
+        }
+    }
+}
+
+/// Boxed, because it goes through a channel and what waits has no room for it.
+pub type Reply = Result<Box<Granted>, Refusal>;
 
 /// What a request meets.
 pub enum Entered {
@@ -162,7 +176,8 @@ impl Turns {
     fn serve(&self, state: &mut State) {
         while let Some(mut waiting) = state.next() {
             let pick = waiting.what.candidates.lease_next();
-            if pick.is_none() && waiting.what.candidates.outlook() != Outlook::NoneReady {
+            let outlook = waiting.what.candidates.outlook();
+            if pick.is_none() && outlook <= Outlook::AtLimit {
                 // It was taken, or its endpoint lost, in this instant.
                 state.queue.put_back(waiting);
                 break;
@@ -172,7 +187,7 @@ impl Turns {
                 Some(pick) => Ok(entry
                     .limits
                     .grant(state, pick, entry.tenant, entry.candidates)),
-                None => Err(Refusal::NoneReady),
+                None => Err(Refusal::of(outlook)),
             };
             // The receiver is alive: a waiter leaves the queue before it goes.
             let _ = entry.reply.send(reply);
@@ -213,8 +228,8 @@ impl Entry {
             false => Outlook::AtLimit,
         };
         match outlook {
-            // Where none is ready, waiting is over too.
-            Outlook::Open | Outlook::NoneReady => Place::Free,
+            // Where none is ready or will have room, waiting is over too.
+            Outlook::Open | Outlook::NoRoom | Outlook::NoneReady => Place::Free,
             // What has no place for it may have one for others, if those may go elsewhere.
             Outlook::AtLimit if !(is_newest && self.is_fresh) => Place::NotForIt,
             Outlook::AtLimit => Place::None,
@@ -264,6 +279,10 @@ impl Limits {
     }
 
     fn enter_locked(self: &Arc<Self>, state: &mut State, mut entrant: Entrant) -> Entered {
+        let outlook = entrant.candidates.outlook();
+        if outlook > Outlook::AtLimit {
+            return Entered::AtOnce(Err(Refusal::of(outlook)));
+        }
         if state.queue.is_empty()
             && state.in_flight < self.max_in_flight
             && let Some(pick) = entrant.candidates.lease_next()
@@ -318,14 +337,14 @@ impl Limits {
         mut pick: Pick,
         tenant: Option<Tenant>,
         candidates: Candidates,
-    ) -> Granted {
+    ) -> Box<Granted> {
         state.in_flight += 1;
         if let Some(tenant) = tenant {
             state.queue.started(tenant, &self.demand);
         }
         let limits = self.clone();
         pick.lease.hold(Turn { limits, tenant });
-        Granted { pick, candidates }
+        Box::new(Granted { pick, candidates })
     }
 }
 

@@ -82,6 +82,10 @@ const PROOFS: &[(&str, &str)] = &[
         "queues::an_endpoint_never_has_more_than_its_max_in_flight",
     ),
     (
+        "pools.endpoints.capacity",
+        "resources::a_request_goes_where_what_its_route_takes_fits_best",
+    ),
+    (
         "pools.endpoints.weight",
         "balancing::least_conn_spreads_held_requests_evenly_or_by_weight",
     ),
@@ -266,6 +270,50 @@ const PROOFS: &[(&str, &str)] = &[
         "outliers::an_endpoint_that_is_back_comes_to_its_share_little_by_little",
     ),
     (
+        "pools.resources.request_header",
+        "resources::a_trusted_request_header_says_what_the_request_takes",
+    ),
+    (
+        "pools.resources.response_header",
+        "resources::a_response_header_teaches_what_later_requests_take",
+    ),
+    (
+        "pools.resources.when_full",
+        "resources::with_least_share_a_request_is_squeezed_in_where_most_is_left",
+    ),
+    (
+        "pools.sticky.cookie",
+        "sticky::a_client_comes_back_to_the_endpoint_that_answered_it",
+    ),
+    (
+        "pools.sticky.path",
+        "sticky::the_cookie_has_the_attributes_that_are_asked_for",
+    ),
+    (
+        "pools.sticky.same_site",
+        "sticky::the_cookie_has_the_attributes_that_are_asked_for",
+    ),
+    (
+        "pools.sticky.secret_file",
+        "sticky::secrets_may_stand_in_a_file",
+    ),
+    (
+        "pools.sticky.secrets",
+        "sticky::a_new_secret_in_front_keeps_the_clients_and_renews_their_cookies",
+    ),
+    (
+        "pools.sticky.secure",
+        "sticky::the_cookie_has_the_attributes_that_are_asked_for",
+    ),
+    (
+        "pools.sticky.strict",
+        "sticky::with_strict_a_dead_endpoints_clients_are_refused",
+    ),
+    (
+        "pools.sticky.ttl",
+        "sticky::the_cookie_has_the_attributes_that_are_asked_for",
+    ),
+    (
         "pools.tls",
         "configuration_keys::tls_true_verifies_by_the_systems_authorities",
     ),
@@ -306,6 +354,10 @@ const PROOFS: &[(&str, &str)] = &[
         "forwarding::timeouts::a_body_over_the_limit_is_refused_and_its_sender_can_read_why",
     ),
     ("routes.deny", "access::the_most_specific_network_decides"),
+    (
+        "routes.demand",
+        "resources::a_request_goes_where_what_its_route_takes_fits_best",
+    ),
     (
         "routes.headers",
         "routing::every_header_a_route_asks_for_must_match",

@@ -1,5 +1,6 @@
 //! What a pool is: its endpoints, how they are chosen, probed, limited and reached.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,12 +9,16 @@ use http::{HeaderName, HeaderValue, Method};
 use regex::Regex;
 
 use super::Respond;
+use crate::config::amounts::Amounts;
 
 #[derive(Clone, Debug)]
 pub struct Pool {
     /// Unique; the `pool` label of log and metrics.
     pub name: String,
     pub balance: Balance,
+    pub resources: Resources,
+    /// `None`: clients are not brought back to their endpoint.
+    pub sticky: Option<Sticky>,
     /// May hold names; at least one entry.
     pub endpoints: Vec<Endpoint>,
     /// Attempts on all endpoints together, 1..=1000000; `None`: no bound.
@@ -136,6 +141,7 @@ pub enum Balance {
     P2c,
     Ewma,
     Prequal,
+    Resource,
     Hash(Hash),
 }
 
@@ -149,6 +155,7 @@ impl Balance {
             Balance::P2c => "p2c",
             Balance::Ewma => "ewma",
             Balance::Prequal => "prequal",
+            Balance::Resource => "resource",
             Balance::Hash(_) => "hash",
         }
     }
@@ -188,6 +195,94 @@ pub enum HashTable {
     Maglev,
 }
 
+/// How a pool balanced by `resource` learns of demands, and what it does where they do not fit.
+#[derive(Clone, Debug, Default)]
+pub struct Resources {
+    /// Names, sorted; amounts know them by their place. Empty: not balanced by `resource`.
+    pub dimensions: Vec<String>,
+    /// Where trusted clients say what a request takes.
+    pub request_header: Option<HeaderName>,
+    /// Where endpoints say what a request took.
+    pub response_header: Option<HeaderName>,
+    pub when_full: WhenFull,
+}
+
+/// What becomes of a request that fits into no endpoint now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    #[default]
+    Queue,
+    LeastShare,
+    Reject,
+}
+
+/// The cookie that brings clients back to their endpoint.
+#[derive(Clone, Debug)]
+pub struct Sticky {
+    /// Its name: a token.
+    pub cookie: String,
+    pub secrets: Secrets,
+    /// From when it is set; `None`: until the browser is closed.
+    pub ttl: Option<Duration>,
+    /// A client whose endpoint cannot serve is refused.
+    pub strict: bool,
+    pub secure: bool,
+    pub same_site: SameSite,
+    /// Begins with `/`; printable, without `;`.
+    pub path: String,
+}
+
+/// What signs cookies: the first. All verify.
+#[derive(Clone, Debug)]
+pub enum Secrets {
+    /// 1..=8.
+    Given(Vec<Secret>),
+    /// One in each line.
+    File(PathBuf),
+}
+
+/// Shorter ones could be guessed.
+pub const SECRET_BYTES_MIN: usize = 16;
+
+/// At least `SECRET_BYTES_MIN` bytes. Not shown where people debug.
+#[derive(Clone)]
+pub struct Secret(pub String);
+
+impl Secret {
+    /// The lines of a file that are long enough to be one.
+    pub fn in_lines(text: &str) -> Vec<Secret> {
+        let lines = text.lines().map(str::trim);
+        lines
+            .filter(|line| line.len() >= SECRET_BYTES_MIN)
+            .map(|line| Secret(line.to_owned()))
+            .collect()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("(secret)")
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SameSite {
+    Strict,
+    Lax,
+    None,
+}
+
+impl SameSite {
+    /// The word in `Set-Cookie`.
+    pub fn name(self) -> &'static str {
+        match self {
+            SameSite::Strict => "Strict",
+            SameSite::Lax => "Lax",
+            SameSite::None => "None",
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Endpoint {
     pub target: Target,
@@ -197,6 +292,8 @@ pub struct Endpoint {
     pub backup: bool,
     /// Attempts it gets at once (a name: each of its addresses), 1..=1000000; `None`: no bound.
     pub max_in_flight: Option<u32>,
+    /// What it has of the pool's resources, by dimension.
+    pub capacity: Amounts,
 }
 
 impl Pool {
@@ -207,6 +304,7 @@ impl Pool {
         self.max_in_flight.is_some()
             || has_adaptive
             || endpoints.any(|endpoint| endpoint.max_in_flight.is_some())
+            || self.balance == Balance::Resource && self.resources.when_full == WhenFull::Queue
     }
 }
 

@@ -26,6 +26,10 @@ pub(crate) struct Pool {
     pub(crate) queue: Option<Queue>,
     /// How many retries the pool affords, counted over ten seconds.
     pub(crate) retry_budget: Option<RetryBudget>,
+    /// With `balance: resource`: where demands are told, and what happens when they fit nowhere.
+    pub(crate) resources: Option<Resources>,
+    /// A cookie brings clients back to the endpoint that answered them. Default: none.
+    pub(crate) sticky: Option<Sticky>,
     /// Active probes: exactly one of `http` and `tcp`. Default: none, every endpoint counts as healthy.
     pub(crate) health: Option<Health>,
     /// When an endpoint that fails requests is left out for a while: `off`, or a map. Default: on, as its keys say.
@@ -68,6 +72,8 @@ pub(crate) enum Balance {
     Ewma,
     /// The fastest endpoint among those that are not too busy; for eight endpoints or more.
     Prequal,
+    /// Where what the request takes fits best.
+    Resource,
     /// The same endpoint for the same client address.
     Hash,
 }
@@ -142,6 +148,70 @@ pub(crate) struct RetryBudget {
     pub(crate) per_second: Option<i64>,
 }
 
+/// With `balance: resource`: where demands are told, and what happens when they fit nowhere.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { when_full: reject }"
+)]
+pub(crate) struct Resources {
+    /// Request header in which clients of `trusted_proxies` say what the request takes, such as `compute=8, storage=2`.
+    /// Default: none.
+    pub(crate) request_header: Option<String>,
+    /// Response header in which endpoints say, likewise, what it took; later requests of the route take the average.
+    /// Default: none.
+    pub(crate) response_header: Option<String>,
+    /// What becomes of a request that fits nowhere now. Default: `queue`.
+    pub(crate) when_full: Option<WhenFull>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum WhenFull {
+    /// It waits in the pool's `queue`, and those who came later wait behind it.
+    Queue,
+    /// It goes where the largest share taken is the lowest.
+    LeastShare,
+    /// It is refused with 503.
+    Reject,
+}
+
+/// A cookie brings clients back to the endpoint that answered them: exactly one of `secrets` and `secret_file`.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { secret_file: /etc/weir/sticky.secret }"
+)]
+pub(crate) struct Sticky {
+    /// Name of the cookie, 1 to 64 letters, digits, `_` or `-`. Default: `weir_sticky`.
+    pub(crate) cookie: Option<String>,
+    /// At least 16 bytes, one or a list of up to 8: the first signs, all verify.
+    pub(crate) secrets: Option<OneOrMany<String>>,
+    /// A file with such secrets, one in each line.
+    pub(crate) secret_file: Option<String>,
+    /// How long the cookie is kept from when it was set, 1s to 365d. Default: until the browser is closed.
+    pub(crate) ttl: Option<Duration>,
+    /// Refuse a client whose endpoint cannot serve it, with 503. Default: false, it gets another endpoint.
+    pub(crate) strict: Option<bool>,
+    /// Whether the cookie goes over HTTPS only. Default: true.
+    pub(crate) secure: Option<bool>,
+    /// Whether the cookie goes with requests from other sites. Default: `lax`.
+    pub(crate) same_site: Option<SameSite>,
+    /// Path the cookie is for, begins with `/`. Default: `/`.
+    pub(crate) path: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SameSite {
+    /// Never.
+    Strict,
+    /// Only with links that are followed.
+    Lax,
+    /// Always; needs `secure`.
+    None,
+}
+
 /// One upstream address.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(
@@ -160,6 +230,9 @@ pub(crate) struct Endpoint {
     /// Attempts it gets at once, 1 to 1000000; a name: each of its addresses. Default: no bound.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) max_in_flight: Option<i64>,
+    /// With `balance: resource`: units it has of each dimension, by name, 0.000001 to 1000000; the same dimensions for
+    /// all endpoints of a pool, at most 8. Default: none.
+    pub(crate) capacity: Option<BTreeMap<String, f64>>,
 }
 
 /// Bounds each endpoint's attempts by how fast it responds.

@@ -44,6 +44,9 @@ pub(crate) struct Route {
     pub(crate) measure: Option<bool>,
     /// Where its requests stand in the queue of a pool at its limit. Default: `normal`.
     pub(crate) priority: Option<Priority>,
+    /// What a request takes of an endpoint of a pool with `balance: resource`: units by dimension, 0.000001 to 1000000;
+    /// a dimension that is left out is not taken. Default: 1 of each.
+    pub(crate) demand: Option<BTreeMap<String, f64>>,
     /// Largest request body, 0 to 1TiB. Default: no bound.
     pub(crate) body_limit: Option<Size>,
     /// Changes to the request before it goes to an endpoint.

@@ -41,6 +41,7 @@ fn by_word(word: raw::Balance) -> Balance {
         raw::Balance::P2c => Balance::P2c,
         raw::Balance::Ewma => Balance::Ewma,
         raw::Balance::Prequal => Balance::Prequal,
+        raw::Balance::Resource => Balance::Resource,
         raw::Balance::Hash => Balance::Hash(Hash {
             key: HashKey::Address,
             table: HashTable::Ring,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use super::super::amounts::Amounts;
 use super::super::model::{Endpoint, Target};
 use super::super::path::At;
 use super::super::problem::quoted;
@@ -10,11 +11,12 @@ use super::super::raw::pool as raw;
 use super::super::raw::shapes::{List, TextOr};
 use super::super::report::Report;
 use super::keys::Keys;
-use super::name;
 use super::queue::IN_FLIGHT;
+use super::{name, resources};
 
 pub(super) fn endpoints(
     raw: Option<&List<TextOr<raw::Endpoint>>>,
+    dimensions: &[String],
     at: &At<'_>,
     report: &mut Report<'_>,
 ) -> Vec<Endpoint> {
@@ -22,7 +24,10 @@ pub(super) fn endpoints(
     let mut endpoints = Vec::new();
     for (index, item) in raw.into_iter().flatten().enumerate() {
         let at = at.index(index);
-        let Some(endpoint) = item.as_ref().and_then(|item| endpoint(item, &at, report)) else {
+        let Some(endpoint) = item
+            .as_ref()
+            .and_then(|item| endpoint(item, dimensions, &at, report))
+        else {
             continue;
         };
         if let Some(first) = first_of.get(&endpoint.target) {
@@ -48,6 +53,7 @@ fn check_shares(endpoints: &[Endpoint], at: &At<'_>, report: &mut Report<'_>) {
 
 fn endpoint(
     item: &TextOr<raw::Endpoint>,
+    dimensions: &[String],
     at: &At<'_>,
     report: &mut Report<'_>,
 ) -> Option<Endpoint> {
@@ -58,6 +64,7 @@ fn endpoint(
                 weight: 1,
                 backup: false,
                 max_in_flight: None,
+                capacity: Amounts::default(),
             });
         }
         TextOr::Map(raw) => raw,
@@ -65,6 +72,7 @@ fn endpoint(
     let mut keys = Keys::of(at, report);
     let weight = keys.number("weight", raw.weight, 0..=1000);
     let max_in_flight = keys.number("max_in_flight", raw.max_in_flight, IN_FLIGHT);
+    let capacity = capacity(raw, dimensions, at, report);
     let at = at.key("address");
     let Some(address) = &raw.address else {
         report.missing(
@@ -78,7 +86,26 @@ fn endpoint(
         weight: weight.unwrap_or(1),
         backup: raw.backup.unwrap_or(false),
         max_in_flight,
+        capacity,
     })
+}
+
+/// Counts only in a pool that is balanced by it.
+fn capacity(
+    raw: &raw::Endpoint,
+    dimensions: &[String],
+    at: &At<'_>,
+    report: &mut Report<'_>,
+) -> Amounts {
+    if dimensions.is_empty() {
+        return Amounts::default();
+    }
+    resources::amounts(
+        raw.capacity.as_ref(),
+        dimensions,
+        &at.key("capacity"),
+        report,
+    )
 }
 
 fn target(text: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<Target> {

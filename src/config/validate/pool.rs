@@ -1,15 +1,15 @@
 //! The `pools` map.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use super::super::model::Pool;
 use super::super::path::At;
 use super::super::problem::quoted;
 use super::super::raw::pool as raw;
+use super::super::raw::shapes::Duration;
 use super::super::report::Report;
 use super::keys::{Keys, hours, millis, minutes, seconds};
-use super::{balance, endpoint, health, outlier, queue, respond, retry, tls};
+use super::{balance, endpoint, health, outlier, queue, resources, respond, retry, sticky, tls};
 
 const NAME_BYTES_MAX: usize = 64;
 
@@ -27,27 +27,39 @@ pub(super) fn pools(
 
 fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Pool {
     check_name(name, at, report);
-    let endpoints = endpoint::endpoints(raw.endpoints.as_ref(), &at.key("endpoints"), report);
-    let health = raw
-        .health
-        .as_ref()
-        .and_then(|raw| health::health(raw, &at.key("health"), report));
+    let resources = resources::resources(raw, at, report);
+    let endpoints = endpoint::endpoints(
+        raw.endpoints.as_ref(),
+        &resources.dimensions,
+        &at.key("endpoints"),
+        report,
+    );
+    let health = raw.health.as_ref();
+    let health = health.and_then(|raw| health::health(raw, &at.key("health"), report));
     let retry_budget = retry::budget(raw.retry_budget.as_ref(), &at.key("retry_budget"), report);
     let adaptive_limit = queue::adaptive_limit(raw, at, report);
     let queue = queue::queue(raw, &endpoints, at, report);
     let outlier = outlier::outlier(raw.outlier.as_ref(), &at.key("outlier"), report);
-    let fallback = raw
-        .fallback
-        .as_ref()
-        .map(|raw| respond::fallback(raw, &at.key("fallback"), report));
+    let fallback = raw.fallback.as_ref();
+    let fallback = fallback.map(|raw| respond::fallback(raw, &at.key("fallback"), report));
+    let sticky = raw.sticky.as_ref();
+    let sticky = sticky.and_then(|raw| sticky::sticky(raw, &at.key("sticky"), report));
     let tls = tls::tls(raw.tls.as_ref(), &endpoints, &at.key("tls"), report);
     let balance = balance::balance(raw.balance.as_ref(), &at.key("balance"), report);
     let mut keys = Keys::of(at, report);
     let max_in_flight = keys.number("max_in_flight", raw.max_in_flight, queue::IN_FLIGHT);
+    let panic_threshold = keys.number("panic_threshold", raw.panic_threshold, 0..=100);
+    let mut time = |key, seen: &Option<Duration>, allowed, default| {
+        let given = keys.duration(key, seen.as_ref(), allowed);
+        given.unwrap_or(default)
+    };
     let day = millis(1)..=hours(24);
+    let upto_an_hour = seconds(0)..=hours(1);
     Pool {
         name: name.to_string(),
         balance,
+        resources,
+        sticky,
         endpoints,
         max_in_flight,
         adaptive_limit,
@@ -55,40 +67,29 @@ fn pool(name: &str, raw: &raw::Pool, at: &At<'_>, report: &mut Report<'_>) -> Po
         retry_budget,
         health,
         outlier,
-        panic_threshold: keys
-            .number("panic_threshold", raw.panic_threshold, 0..=100)
-            .unwrap_or(50),
-        slow_start: keys
-            .duration(
-                "slow_start",
-                raw.slow_start.as_ref(),
-                Duration::ZERO..=hours(1),
-            )
-            .unwrap_or(seconds(30)),
+        panic_threshold: panic_threshold.unwrap_or(50),
+        slow_start: time(
+            "slow_start",
+            &raw.slow_start,
+            upto_an_hour.clone(),
+            seconds(30),
+        ),
         fallback,
-        connect_timeout: keys
-            .duration(
-                "connect_timeout",
-                raw.connect_timeout.as_ref(),
-                millis(1)..=minutes(5),
-            )
-            .unwrap_or(seconds(2)),
-        read_timeout: keys
-            .duration("read_timeout", raw.read_timeout.as_ref(), day.clone())
-            .unwrap_or(seconds(60)),
-        write_timeout: keys
-            .duration("write_timeout", raw.write_timeout.as_ref(), day.clone())
-            .unwrap_or(seconds(60)),
-        idle_timeout: keys
-            .duration(
-                "idle_timeout",
-                raw.idle_timeout.as_ref(),
-                Duration::ZERO..=hours(1),
-            )
-            .unwrap_or(seconds(60)),
-        tunnel_timeout: keys
-            .duration("tunnel_timeout", raw.tunnel_timeout.as_ref(), day)
-            .unwrap_or(hours(1)),
+        connect_timeout: time(
+            "connect_timeout",
+            &raw.connect_timeout,
+            millis(1)..=minutes(5),
+            seconds(2),
+        ),
+        read_timeout: time("read_timeout", &raw.read_timeout, day.clone(), seconds(60)),
+        write_timeout: time(
+            "write_timeout",
+            &raw.write_timeout,
+            day.clone(),
+            seconds(60),
+        ),
+        idle_timeout: time("idle_timeout", &raw.idle_timeout, upto_an_hour, seconds(60)),
+        tunnel_timeout: time("tunnel_timeout", &raw.tunnel_timeout, day, hours(1)),
         tls,
     }
 }

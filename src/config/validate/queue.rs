@@ -11,6 +11,7 @@ use super::super::raw::pool as raw;
 use super::super::raw::shapes::Toggle;
 use super::super::report::Report;
 use super::keys::{Keys, millis, minutes};
+use super::resources;
 
 /// Of `max_in_flight`, here and at an endpoint.
 pub(super) const IN_FLIGHT: RangeInclusive<i64> = 1..=1_000_000;
@@ -23,7 +24,10 @@ pub(super) fn queue(
 ) -> Queue {
     let at = at.key("queue");
     if pool.queue.is_some() && !is_limited(pool, endpoints) {
-        report.warn(&at, "has no effect without max_in_flight or adaptive_limit");
+        report.warn(
+            &at,
+            "has no effect without max_in_flight, adaptive_limit or balance: resource",
+        );
     }
     let default = Queue::default();
     let Some(raw) = &pool.queue else {
@@ -101,9 +105,13 @@ pub(super) fn adaptive_limit(
 
 /// A limit that is wrong counts: it has been reported.
 fn is_limited(pool: &raw::Pool, endpoints: &[Endpoint]) -> bool {
+    let when_full = pool.resources.as_ref().and_then(|given| given.when_full);
+    let waits_for_room =
+        resources::is_by_resource(pool) && matches!(when_full, None | Some(raw::WhenFull::Queue));
     let mut endpoints = endpoints.iter();
     let has_adaptive = !matches!(pool.adaptive_limit, None | Some(Toggle::Flag(false)));
-    pool.max_in_flight.is_some()
+    waits_for_room
+        || pool.max_in_flight.is_some()
         || has_adaptive
         || endpoints.any(|endpoint| endpoint.max_in_flight.is_some())
 }

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::super::model::{Action, Priority, Route, Rule};
+use super::super::amounts::Amounts;
+use super::super::model::{self, Action, Priority, Route, Rule};
 use super::super::path::At;
 use super::super::problem::quoted;
 use super::super::raw::pool::Pool;
@@ -11,7 +12,7 @@ use super::super::raw::shapes::List;
 use super::super::report::Report;
 use super::super::similar;
 use super::keys::{Keys, hours, millis};
-use super::{headers, redirect, respond, retry, rule, server};
+use super::{headers, redirect, resources, respond, retry, rule, server};
 
 const NAME_BYTES_MAX: usize = 128;
 /// Pool names that are compared with an unknown one: more would make a file of nothing but typos slow.
@@ -24,6 +25,7 @@ type PoolIndex<'a> = BTreeMap<&'a str, usize>;
 pub(super) fn routes(
     raw: Option<&List<raw::Route>>,
     pools: Option<&BTreeMap<String, Pool>>,
+    built: &[model::Pool],
     report: &mut Report<'_>,
 ) -> Vec<Route> {
     let at = At::ROOT.key("routes");
@@ -41,7 +43,8 @@ pub(super) fn routes(
             continue;
         };
         let name = given_name(raw, &mut names, &at, report);
-        let route = route(raw, name, &pools, &at, report);
+        let mut route = route(raw, name, &pools, &at, report);
+        route.demand = demand(raw, &route.action, built, &at, report);
         warn_if_unreachable(&route.rule, index, &mut known, &at, report);
         routes.push(route);
     }
@@ -86,6 +89,7 @@ fn route(
         retry,
         measure: raw.measure.unwrap_or(true),
         priority: priority(raw.priority),
+        demand: None,
         body_limit: keys.size("body_limit", raw.body_limit.as_ref(), 0..=BODY_LIMIT_MAX),
         request_headers,
         response_headers,
@@ -97,6 +101,20 @@ fn priority(raw: Option<raw::Priority>) -> Priority {
         Some(raw::Priority::High) => Priority::High,
         None | Some(raw::Priority::Normal) => Priority::Normal,
     }
+}
+
+fn demand(
+    raw: &raw::Route,
+    action: &Action,
+    pools: &[model::Pool],
+    at: &At<'_>,
+    report: &mut Report<'_>,
+) -> Option<Amounts> {
+    let pool = match action {
+        Action::Pool(index) => pools.get(*index),
+        Action::Redirect(_) | Action::Respond(_) => None,
+    };
+    resources::demand(raw.demand.as_ref(), pool, &at.key("demand"), report)
 }
 
 /// Exactly one of three; what stands in for a wrong one never leaves the pipeline.
@@ -170,6 +188,7 @@ fn warn_of_no_effect(raw: &raw::Route, at: &At<'_>, report: &mut Report<'_>) {
         ("retry", raw.retry.is_some()),
         ("measure", raw.measure.is_some()),
         ("priority", raw.priority.is_some()),
+        ("demand", raw.demand.is_some()),
         ("request_headers", raw.request_headers.is_some()),
     ];
     for (key, _) in given.into_iter().filter(|(_, given)| *given) {

@@ -219,6 +219,7 @@ async fn probes_follow_the_membership_and_end_with_their_loop() {
         weight: 1,
         backup: false,
         max_in_flight: None,
+        capacity: Default::default(),
         host: None,
         order: 0,
     };

@@ -91,8 +91,10 @@ impl Model {
         let member = self.member(place);
         for _ in 0..count {
             let mut pick = Pick {
+                reservation: None,
                 lease: member.endpoint.lease(),
                 member: member.clone(),
+                cookie: None,
             };
             self.answer(&mut pick, status);
         }

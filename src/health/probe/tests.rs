@@ -83,6 +83,8 @@ async fn probe(
         max_in_flight: None,
         adaptive_limit: None,
         host: host.map(Arc::from),
+        room: Default::default(),
+        tokens: Box::default(),
     });
     let check = Prober::new().check(&pool, &health);
     check

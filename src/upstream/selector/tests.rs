@@ -32,6 +32,8 @@ impl Bench {
                 max_in_flight: None,
                 adaptive_limit: None,
                 host: None,
+                room: Room::default(),
+                tokens: Box::default(),
             })
         };
         let table = EndpointTable::new(weights.iter().enumerate().map(member));
@@ -294,6 +296,7 @@ contract!(
     random_keeps: Random,
     p2c_keeps: P2c,
     ewma_keeps: Ewma,
+    resource_keeps: Resource,
     prequal_keeps: Prequal,
     hash_on_a_ring_keeps: Hash<Ring>,
     hash_with_maglev_keeps: Hash<Maglev>

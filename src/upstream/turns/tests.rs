@@ -43,7 +43,7 @@ fn enter_as(pool: &Pool, priority: Priority, tenant: Option<&str>) -> Entered {
     })
 }
 
-fn granted(pool: &Pool) -> Granted {
+fn granted(pool: &Pool) -> Box<Granted> {
     match enter(pool) {
         Entered::AtOnce(Ok(granted)) => granted,
         _ => panic!("it has to wait or is refused"),
@@ -62,7 +62,7 @@ fn reply(waiter: &mut Waiter) -> Option<Reply> {
     waiter.reply.try_recv().ok()
 }
 
-fn is_served(waiter: &mut Waiter) -> Option<Granted> {
+fn is_served(waiter: &mut Waiter) -> Option<Box<Granted>> {
     reply(waiter)?.ok()
 }
 

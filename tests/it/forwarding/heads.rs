@@ -113,7 +113,12 @@ async fn an_absolute_target_is_forwarded_in_origin_form() {
         assert_eq!(origin.last().target, forwarded);
         assert_eq!(origin.last().headers.all("host"), ["site.test"]);
     }
-    assert_eq!(weir.logged(4).await[1]["target"], "http://site.test");
+    let lines = weir.logged(4).await;
+    assert!(
+        lines
+            .iter()
+            .any(|line| line["target"] == "http://site.test")
+    );
 }
 
 #[tokio::test]
