@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint bench idle profile setup bench-setup
+.PHONY: help demo build test lint bench bench-tail idle profile setup bench-setup
 
 CARGO ?= cargo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -38,6 +38,10 @@ lint: setup ## formatting, clippy with every warning an error, cargo-deny where 
 bench: bench-setup build ## weir, nginx, HAProxy and bare Pingora side by side (about five minutes)
 	$(CARGO) build --release --locked --example bare_balancer
 	bench/run
+
+bench-tail: bench-setup build ## weir, nginx and HAProxy while an endpoint is slow, frozen, broken or killed (about six minutes)
+	$(CARGO) build --release --locked --example tail_drill
+	bench/tail
 
 idle: bench-setup build ## what 10,000 idle connections cost in memory
 	bench/idle

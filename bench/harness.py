@@ -1,4 +1,4 @@
-"""What `run`, `idle` and `profile` share: an origin, the balancers in front of it, wrk, and what /proc says of them.
+"""What `run`, `idle`, `profile` and `tail` share: an origin, the balancers in front of it, wrk, and what /proc says of them.
 
 Everything listens on 127.0.0.1, on ports found free at start, keeps its files in one temporary directory and is ended
 by its process id. Nothing but Python's own library is needed.
@@ -133,13 +133,14 @@ class Process:
         text = self.stderr.read_text(errors="replace") + self.stdout.read_text(errors="replace")
         return " / ".join(text.strip().splitlines()[-3:])
 
-    def wait_until_it_serves(self, port):
+    def wait_until_it_serves(self, port, expected):
+        """`expected`: the length of each path's response."""
         until = time.monotonic() + 15
         while time.monotonic() < until:
             if self.popen.poll() is not None:
                 raise Unavailable(f"{self.name} ended with code {self.popen.returncode}: {self.complaint()}")
             with contextlib.suppress(OSError, http.client.HTTPException):
-                for path, length in SIZES.values():
+                for path, length in expected.items():
                     if fetch(port, path) != (200, length):
                         raise ConnectionError
                 return
@@ -267,24 +268,25 @@ PROXIES = {
 }
 
 
-class Bench:
-    """One origin and any number of balancers before it, in one temporary directory. Use it in a `with`."""
+class Workspace:
+    """A temporary directory and what is started in it, all gone at the end. Use it in a `with`."""
 
-    def __init__(self, balance="least_conn", connections=4096):
-        self.balance = balance
+    # What every server here must serve before it counts as started: the length of each path's response.
+    expected = {path: length for path, length in SIZES.values()}
+
+    def __init__(self, connections=4096):
         self.connections = connections
         self.stack = contextlib.ExitStack()
 
     def __enter__(self):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        need("nginx", "wrk")
         raise_file_limit(65536)
         shm = Path("/dev/shm")
         roomy = shm.is_dir() and os.access(shm, os.W_OK) and shutil.disk_usage(shm).free > 1 << 30
         self.directory = Path(tempfile.mkdtemp(prefix="weir-bench-", dir=shm if roomy else None))
         self.stack.callback(shutil.rmtree, self.directory, ignore_errors=True)
         try:
-            self.start_origin()
+            self.prepare()
         except BaseException:
             self.stack.close()
             raise
@@ -293,11 +295,18 @@ class Bench:
     def __exit__(self, *reason):
         return self.stack.__exit__(*reason)
 
-    def start(self, name, command, port):
+    def prepare(self):
+        """What a user of the workspace finds started."""
+
+    def launch(self, name, command):
         process = Process(name, command, self.directory)
         self.stack.callback(process.stop)
+        return process
+
+    def start(self, name, command, port):
+        process = self.launch(name, command)
         process.port = port
-        process.wait_until_it_serves(port)
+        process.wait_until_it_serves(port, self.expected)
         return process
 
     def start_nginx(self, name, port, body, workers, access_log, **values):
@@ -313,6 +322,23 @@ class Bench:
         conf = self.write(f"{name}.conf", (NGINX_HEAD + body).format(**values))
         command = [tool_path("nginx"), "-e", self.directory / f"{name}.error.log", "-p", self.directory, "-c", conf]
         return self.start(name, command, port)
+
+    def write(self, name, text):
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+
+class Bench(Workspace):
+    """One origin and any number of balancers before it."""
+
+    def __init__(self, balance="least_conn", connections=4096):
+        super().__init__(connections)
+        self.balance = balance
+
+    def prepare(self):
+        need("nginx", "wrk")
+        self.start_origin()
 
     def start_origin(self):
         www = self.directory / "www"
@@ -373,11 +399,6 @@ class Bench:
         """Between two measurements, so that the logs of a long run do not fill the memory they are kept in."""
         for log in [*self.directory.glob("*.access.log"), *self.directory.glob("*.stdout")]:
             os.truncate(log, 0)
-
-    def write(self, name, text):
-        path = self.directory / name
-        path.write_text(text)
-        return path
 
 
 def ensure_weir_runs():
