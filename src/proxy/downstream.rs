@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use log::debug;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::{SslDigest, TlsRef};
 use pingora_core::protocols::{
@@ -31,6 +32,7 @@ use crate::proxy::chunks::{Chunks, Malformed};
 use crate::proxy::cutoff::Cutoff;
 
 mod outgoing;
+mod reset;
 
 use outgoing::Outgoing;
 
@@ -182,6 +184,14 @@ impl Downstream {
     /// sends; nothing is lost. Beyond 64 KiB it stays in the socket, and a close behind it is not seen.
     pub fn hold(&self, holding: bool) {
         self.holding.store(holding, Ordering::Release);
+    }
+
+    /// From now on closing the connection resets it: what was sent must not look whole.
+    pub fn reset_on_close(&self) {
+        if let Err(error) = reset::on_close(self.stream.id()) {
+            // The client sees an ordinary end, as it would from any proxy that cannot do this.
+            debug!("a broken response ends like a whole one: {error}");
+        }
     }
 
     /// The deadline has ended the running request.

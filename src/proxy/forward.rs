@@ -94,6 +94,7 @@ impl Forwarder {
         };
         if let Err(error) = conversation.hold().await {
             show_what_was_given(session).await;
+            break_off(session);
             return Err(error);
         }
         if let (Some(key), Some(stream)) = (key, conversation.upstream.into_reusable()) {
@@ -240,11 +241,11 @@ fn needs_framing(method: &Method, head: &ResponseHeader) -> bool {
             head.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
         );
-    let is_framed = |fields: &HeaderMap| {
-        fields.contains_key(header::CONTENT_LENGTH)
-            || fields.contains_key(header::TRANSFER_ENCODING)
-    };
     has_body && !is_framed(&head.headers)
+}
+
+fn is_framed(fields: &HeaderMap) -> bool {
+    fields.contains_key(header::CONTENT_LENGTH) || fields.contains_key(header::TRANSFER_ENCODING)
 }
 
 async fn give_body(bytes: &[u8], client: &mut ServerSession) -> Result<()> {
@@ -265,6 +266,16 @@ async fn give_body(bytes: &[u8], client: &mut ServerSession) -> Result<()> {
 async fn show_what_was_given(session: &mut Session) {
     let mut wait = pin!(session.downstream_session.read_body_or_idle(true));
     poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx).is_ready())).await;
+}
+
+/// Makes sure that a response which broke off does not look whole, where closing would end it.
+fn break_off(session: &Session) {
+    let ends_by_closing = session
+        .response_written()
+        .is_some_and(|head| !head.status.is_informational() && !is_framed(&head.headers));
+    if ends_by_closing && let Some(downstream) = Downstream::of(session.stream()) {
+        downstream.reset_on_close();
+    }
 }
 
 /// Ends the response: all of it goes out now.

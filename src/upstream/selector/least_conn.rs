@@ -7,8 +7,8 @@
 //! those of the weights, exactly over each round of the summed weights.
 //!
 //! Bound: of n attempts held by k endpoints each has its exact share, give or take one. In a pool of
-//! more than 256 endpoints the least of 16 drawn by weight is picked, which keeps a pick under a
-//! microsecond; its highest load is above the mean by a small constant (Azar, Broder et al., 1999).
+//! more than 256 endpoints the least of 16 drawn by weight is picked, so that a pick does not grow
+//! with the pool; its highest load is above the mean by a small constant (Azar, Broder et al., 1999).
 //! Cost: one pass over the slots, which ends at the first idle one, or 16 draws.
 
 use super::field::{self, Field, Size};

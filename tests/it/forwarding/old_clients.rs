@@ -86,3 +86,14 @@ async fn http_10_may_leave_its_host_out() {
     let request = weir.client().request("GET", "/").version("HTTP/1.0");
     assert_eq!(request.without("host").send().await.text(), "a");
 }
+
+#[tokio::test]
+async fn a_response_without_a_length_that_breaks_off_ends_in_a_reset() {
+    let broken = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\npa\r\n";
+    let origin = Origin::start(move |_| Reply::raw(broken));
+    let weir = in_front_of(&origin).await;
+    let mut connection = weir.client().connect().await;
+    connection.write("GET / HTTP/1.0\r\nHost: a\r\n\r\n").await;
+    assert_eq!(connection.ending().await, Ending::Reset);
+    assert_eq!(weir.logged(1).await[0]["termination"], "upstream_closed");
+}
