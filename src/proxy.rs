@@ -109,7 +109,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<bool> {
         match admit::admit(session, ctx) {
-            Ok(Next::Forward) => Ok(false),
+            Ok(Next::Forward) if session.is_upgrade_req() => Ok(false),
+            // HTTP/1.0 knows no upgrade.
+            Ok(Next::Forward) => {
+                let forwarded = self.forwarder.forward(session, ctx);
+                forwarded.await.map(|()| true)
+            }
             Ok(Next::Answer(answer)) => answer.send(session).await.map(|()| true),
             Err(rejection) => Err(ctx.reject(rejection)),
         }

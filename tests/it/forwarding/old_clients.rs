@@ -97,3 +97,19 @@ async fn a_response_without_a_length_that_breaks_off_ends_in_a_reset() {
     assert_eq!(connection.ending().await, Ending::Reset);
     assert_eq!(weir.logged(1).await[0]["termination"], "upstream_closed");
 }
+
+#[tokio::test]
+async fn http_10_knows_no_upgrade() {
+    let origin = Origin::serving("a");
+    let weir = in_front_of(&origin).await;
+    for _ in 0..2 {
+        let mut connection = weir.client().connect().await;
+        let request = connection.request("GET", "/").version("HTTP/1.0");
+        let request = request.header("Upgrade", "websocket");
+        let response = connection.exchange(&request).await.unwrap();
+        assert_eq!(response.text(), "a");
+        assert_eq!(origin.last().header("upgrade"), None);
+    }
+    // A request like any other: its connection to the endpoint is kept for the next.
+    assert_eq!(origin.connections(), 1);
+}
