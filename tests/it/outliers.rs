@@ -404,9 +404,10 @@ async fn slow_start_ends_with_its_window_for_every_algorithm() {
         weir.metric_becomes(&ready, 0.0).await;
         origins[0].health(true);
         weir.metric_becomes(&ready, 1.0).await;
-        // A tenth of a half of 200, and five standard deviations (3.1).
+        // It may be picked a tenth of the time, and ewma may prefer it whenever it is: 20, and five
+        // standard deviations (4.2).
         let cold = weir.client().get_many("/", 200, 1).await.body("a");
-        assert!(cold <= 26, "{balance}: {cold}");
+        assert!(cold <= 41, "{balance}: {cold}");
 
         let yaml = "
             pools:

@@ -256,7 +256,9 @@ async fn no_request_is_lost_while_backends_are_killed_and_restarted() {
         eventually("it serves", async || victim.hits() > before + 20).await;
         victim.stop().await;
         eventually("the others serve", async || load.done() > done + 200).await;
+        let down = victim.hits();
         victim.restart();
+        eventually("it is no longer ejected", async || victim.hits() > down).await;
     }
     let report = load.stop().await;
     report.expect_lossless();
