@@ -203,6 +203,17 @@ impl Facts {
             wanted: context.wanted,
         }
     }
+
+    /// Below 100, each as likely: by chance, or by the key, so that each key moves over to an
+    /// endpoint that warms up once and for all.
+    fn chill(&self) -> u8 {
+        let Some(key) = self.key else {
+            return fastrand::u8(0..WARM);
+        };
+        // Other bits than those that algorithms look at.
+        let mixed = key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+        (mixed % u64::from(WARM)) as u8
+    }
 }
 
 // === impl BestFirst ===
@@ -236,9 +247,9 @@ impl<A: Algorithm> BestFirst<A> {
 
 impl<A: Algorithm> BackendIter for BestFirst<A> {
     fn next(&mut self) -> Option<&Backend> {
-        // Drawn for each pick: an endpoint at 10 percent may be chosen at one pick in ten, and then
-        // as its algorithm says; so each algorithm honours slow start and none knows of it.
-        self.tried.chill = fastrand::u8(0..WARM);
+        // An endpoint at 10 percent may be chosen at one pick in ten, and then as its algorithm says;
+        // so each algorithm honours slow start and none knows of it.
+        self.tried.chill = self.facts.chill();
         let warm = self.pick();
         self.tried.chill = 0;
         // A cold endpoint is better than none.

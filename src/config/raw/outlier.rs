@@ -33,7 +33,7 @@ pub(crate) struct Outlier {
     pub(crate) base_time: Option<Duration>,
     /// The longest ejection, `base_time` to 24h. Default: 5m, or `base_time` if that is more.
     pub(crate) max_time: Option<Duration>,
-    /// Percent of the pool that may be ejected at once, 0 to 100. Default: 33.
+    /// Percent of the pool that may be ejected at once, 0 to 100; of three, one is 33. Default: 33.
     #[schemars(range(min = 0, max = 100))]
     pub(crate) max_percent: Option<i64>,
 }

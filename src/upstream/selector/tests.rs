@@ -312,3 +312,22 @@ fn places_beyond_64_are_remembered_too() {
     }
     assert!(!tried.contains(65) && !tried.contains(100_000));
 }
+
+#[test]
+fn a_key_moves_to_a_warming_endpoint_once_and_keys_do_so_evenly() {
+    let mut counts = [0; WARM as usize];
+    for number in 0..10_000_u32 {
+        let facts = Facts::of(&PickContext {
+            hash_key: &number.to_be_bytes(),
+            ..PickContext::default()
+        });
+        let chill = facts.chill();
+        assert_eq!(facts.chill(), chill);
+        counts[usize::from(chill)] += 1;
+    }
+    // 100 each, five standard deviations (10) either way.
+    assert!(
+        counts.iter().all(|count| (50..=150).contains(count)),
+        "{counts:?}"
+    );
+}
