@@ -1,16 +1,17 @@
 //! Forwards a request: attempt after attempt, until an endpoint answers or none may follow.
 //!
-//! One attempt is one conversation: pieces of the request go to the endpoint and pieces of the response
-//! to the client, each as it comes, in both directions at once. Whatever waits for the endpoint also
-//! watches the client, so that its leaving and its deadline end the attempt. What is decided about an
-//! attempt is decided in `exchange`; requests that Pingora's own machine forwards (upgrades) do not
-//! come here. Called by `proxy`.
+//! [`Forwarder::ask`] goes as far as an endpoint's last head, of which the client has seen nothing yet;
+//! [`Forwarder::relay`] gives it the response. In both, pieces of the request go to the endpoint and
+//! pieces of the response come back, each as it comes, in both directions at once. Whatever waits for
+//! the endpoint also watches the client, so that its leaving and its deadline end the attempt. What is
+//! decided about an attempt is decided in `exchange`; requests that Pingora's own machine forwards
+//! (upgrades) do not come here. Called by `proxy`.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Version, header};
@@ -51,6 +52,16 @@ impl Forwarder {
 
     /// Returns when the whole response has been given to the client.
     pub(super) async fn forward(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+        let answered = self.ask(session, ctx).await?;
+        self.relay(answered, session, ctx).await
+    }
+
+    /// Makes attempts until one is answered with a head that the client is to see.
+    pub(super) async fn ask(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<Answered<'_>> {
         let metrics = &self.process.metrics;
         let pool = exchange::pool(ctx).map_err(|rejection| ctx.reject(rejection))?;
         session.as_downstream_mut().enable_retry_buffering();
@@ -58,8 +69,9 @@ impl Forwarder {
             let member = exchange::next_member(&pool, session, ctx, metrics)
                 .await
                 .map_err(|ending| ctx.end(ending))?;
-            let Err(mut error) = self.attempt(&pool, &member, session, ctx).await else {
-                return Ok(());
+            let mut error = match self.attempt(&pool, &member, session, ctx).await {
+                Ok(answered) => return Ok(answered),
+                Err(error) => error,
             };
             exchange::note_failure(session, ctx, &mut error);
             if !error.retry() {
@@ -69,13 +81,43 @@ impl Forwarder {
         }
     }
 
+    /// Gives the client the whole response, and the endpoint what is left of the request.
+    pub(super) async fn relay(
+        &self,
+        answered: Answered<'_>,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        let Answered {
+            head,
+            request_over,
+            upstream,
+            keeping,
+        } = answered;
+        let mut conversation = Conversation {
+            upstream,
+            session,
+            ctx,
+            request_over,
+        };
+        let mut relayed = conversation.relay(head).await;
+        if let Err(error) = &mut relayed {
+            exchange::note_failure(conversation.session, conversation.ctx, error);
+            show_what_was_given(session).await;
+            break_off(session);
+            return relayed;
+        }
+        self.keep(conversation.upstream, keeping);
+        finish(session).await
+    }
+
     async fn attempt(
         &self,
         pool: &Pool,
         member: &Member,
         session: &mut Session,
         ctx: &mut RequestCtx,
-    ) -> Result<()> {
+    ) -> Result<Answered<'_>> {
         let key = pool
             .peers()
             .key(member.endpoint.address(), member.host.as_ref());
@@ -89,19 +131,29 @@ impl Forwarder {
             upstream: Upstream::new(stream, exchange::timeouts(pool, ctx), method, &self.buffers),
             session,
             ctx,
-            metrics: &self.process.metrics,
             request_over: false,
         };
-        if let Err(error) = conversation.hold().await {
-            show_what_was_given(session).await;
-            break_off(session);
-            return Err(error);
+        let head = conversation.ask(&self.process.metrics).await?;
+        let Conversation {
+            upstream,
+            request_over,
+            ..
+        } = conversation;
+        Ok(Answered {
+            head,
+            upstream,
+            request_over,
+            keeping: key.map(|key| (key, pool.config().idle_timeout)),
+        })
+    }
+
+    /// Leaves the connection to a later request, if it may serve one.
+    fn keep(&self, upstream: Upstream<'_>, keeping: Option<(Key, Duration)>) {
+        if let (Some((key, idle_timeout)), Some(stream)) = (keeping, upstream.into_reusable()) {
+            self.process
+                .kept
+                .put(key, stream, Instant::now() + idle_timeout);
         }
-        if let (Some(key), Some(stream)) = (key, conversation.upstream.into_reusable()) {
-            let until = Instant::now() + pool.config().idle_timeout;
-            self.process.kept.put(key, stream, until);
-        }
-        finish(session).await
     }
 
     /// A connection that an earlier request has left.
@@ -138,29 +190,62 @@ async fn until_cut(session: &Session) {
     }
 }
 
-/// One request and its response, on the way.
-struct Conversation<'a> {
+/// An endpoint's answer: its last head is here, and its body is to come.
+pub(super) struct Answered<'a> {
+    pub(super) head: Box<ResponseHeader>,
     upstream: Upstream<'a>,
-    session: &'a mut Session,
-    ctx: &'a mut RequestCtx,
-    metrics: &'a Metrics,
+    request_over: bool,
+    /// Where the connection is kept afterwards, and for how long.
+    keeping: Option<(Key, Duration)>,
+}
+
+/// One request and its response, on the way.
+struct Conversation<'s, 'a> {
+    upstream: Upstream<'a>,
+    session: &'s mut Session,
+    ctx: &'s mut RequestCtx,
     /// All of the request is with the endpoint, or can no longer be.
     request_over: bool,
 }
 
-impl Conversation<'_> {
-    /// Goes on until both messages are over.
-    async fn hold(&mut self) -> Result<()> {
+impl Conversation<'_, '_> {
+    /// Goes on until the endpoint has answered with its last head.
+    async fn ask(&mut self, metrics: &Metrics) -> Result<Box<ResponseHeader>> {
         self.begin_request().await?;
+        loop {
+            let client = &mut self.session.downstream_session;
+            tokio::select! {
+                biased;
+                piece = self.upstream.next() => if let Piece::Head(head) = piece? {
+                    if exchange::tries_again(self.session, self.ctx, &head) {
+                        return Err(Error::new_up(ErrorType::HTTPStatus(head.status.as_u16())));
+                    }
+                    exchange::note_response(self.session, &head, self.ctx, &metrics.tunnels)?;
+                    if !head.status.is_informational() {
+                        return Ok(head);
+                    }
+                    give_head(head, self.session, self.ctx).await?;
+                },
+                body = client.read_body_or_idle(self.request_over) => {
+                    let body = body.map_err(|error| error.into_down())?;
+                    self.take_body(body.as_deref().unwrap_or_default()).await?;
+                }
+            }
+        }
+    }
+
+    /// Goes on until both messages are over.
+    async fn relay(&mut self, head: Box<ResponseHeader>) -> Result<()> {
+        give_head(head, self.session, self.ctx).await?;
         while !(self.request_over && self.upstream.is_over()) {
             let client = &mut self.session.downstream_session;
             tokio::select! {
                 biased;
-                piece = self.upstream.next(), if !self.upstream.is_over() => match piece? {
-                    Piece::Head(head) => give_head(head, self.session, self.ctx, self.metrics).await?,
-                    Piece::Body(bytes) => give_body(bytes, client).await?,
-                    Piece::End => {}
-                },
+                piece = self.upstream.next(), if !self.upstream.is_over() => {
+                    if let Piece::Body(bytes) = piece? {
+                        give_body(bytes, client).await?;
+                    }
+                }
                 body = client.read_body_or_idle(self.request_over) => {
                     let body = body.map_err(|error| error.into_down())?;
                     self.take_body(body.as_deref().unwrap_or_default()).await?;
@@ -218,12 +303,7 @@ async fn give_head(
     mut head: Box<ResponseHeader>,
     session: &mut Session,
     ctx: &mut RequestCtx,
-    metrics: &Metrics,
 ) -> Result<()> {
-    if exchange::tries_again(session, ctx, &head) {
-        return Err(Error::new_up(ErrorType::HTTPStatus(head.status.as_u16())));
-    }
-    exchange::note_response(session, &head, ctx, &metrics.tunnels)?;
     if needs_framing(&session.req_header().method, &head) {
         head.set_version(Version::HTTP_11);
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
