@@ -25,6 +25,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
+use crate::cache::store::{Settings, Store};
 use crate::config;
 use crate::config::model::{Config, Fixed};
 use crate::proxy::Proxy;
@@ -112,7 +113,12 @@ pub fn run(start: Start) -> Result<(), StartError> {
     resolve_names(&snapshot)?;
     metrics.config_generation.set(1);
     metrics.last_reload_success.set(1);
-    let process = Process::new(snapshot, registry, metrics, access_log);
+    let cache = Store::new(Settings {
+        memory: snapshot.config.cache.memory,
+        max_object: snapshot.config.cache.max_object,
+        eviction: fixed.eviction,
+    });
+    let process = Process::new(snapshot, registry, metrics, access_log, cache);
     serve(start.path, fixed, &process, start.upgrade, start.companions);
     process.access_log.flush();
     Ok(())

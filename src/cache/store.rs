@@ -45,9 +45,9 @@ pub mod transfer;
 #[cfg(test)]
 mod tests;
 
+pub use crate::config::model::Eviction;
 pub use counts::{Left, Refused};
 pub use index::Label;
-pub use order::Eviction;
 pub use purge::Purge;
 pub use transfer::Object;
 
@@ -251,6 +251,11 @@ impl Store {
 
     pub fn counts(&self) -> &Counts {
         &self.0.counts
+    }
+
+    /// Bytes it may hold.
+    pub fn memory(&self) -> usize {
+        self.account().limit()
     }
 
     pub fn max_object(&self) -> usize {

@@ -14,8 +14,10 @@ use regex::Regex;
 
 use super::amounts::Amounts;
 
+mod cache;
 mod pool;
 
+pub use cache::*;
 pub use pool::*;
 
 pub use crate::telemetry::access_log::{Format as LogFormat, Target as LogTarget};
@@ -39,6 +41,7 @@ pub struct Fixed {
     /// `None`: the admin listener is off.
     pub admin: Option<SocketAddr>,
     pub access_log: AccessLog,
+    pub eviction: Eviction,
 }
 
 /// Settings that a reload replaces, whole or not at all.
@@ -52,6 +55,7 @@ pub struct Live {
     pub limits: Limits,
     pub routes: Vec<Route>,
     pub pools: Vec<Pool>,
+    pub cache: Cache,
     pub log_level: log::LevelFilter,
 }
 

@@ -3,6 +3,7 @@
 //! Invariants: every field may be absent, every list item may be a null that `read` left behind, and the doc
 //! comments are the manual (they become the descriptions of the JSON Schema). Built by `read`, consumed by `validate`.
 
+pub(crate) mod cache;
 pub(crate) mod outlier;
 pub(crate) mod pool;
 pub(crate) mod route;
@@ -32,6 +33,8 @@ pub(crate) struct Root {
     pub(crate) routes: Option<List<route::Route>>,
     /// Named groups of endpoints. A name has letters, digits, `_`, `.` and `-`, at most 64 of them.
     pub(crate) pools: Option<BTreeMap<String, pool::Pool>>,
+    /// The memory in which responses are kept, for routes with `cache`.
+    pub(crate) cache: Option<cache::Cache>,
     /// Access log and diagnostics.
     pub(crate) log: Option<Log>,
 }

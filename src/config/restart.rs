@@ -12,6 +12,7 @@ pub fn restart_keys_changed(old: &Fixed, new: &Fixed) -> Vec<&'static str> {
         listeners,
         admin,
         access_log,
+        eviction,
     } = old;
     let changed = [
         ("server.threads", *threads != new.threads),
@@ -23,6 +24,7 @@ pub fn restart_keys_changed(old: &Fixed, new: &Fixed) -> Vec<&'static str> {
         ("listeners", *listeners != new.listeners),
         ("admin", *admin != new.admin),
         ("log.access", *access_log != new.access_log),
+        ("cache.eviction", *eviction != new.eviction),
     ];
     changed
         .into_iter()
@@ -56,7 +58,7 @@ mod tests {
         let old = fixed("listeners: [{ bind: 127.0.0.1:8080 }]\nserver: { threads: 1 }");
         let new = fixed(
             "listeners: [{ bind: 127.0.0.1:8081 }]\nserver: { threads: 2, pid_file: p, upgrade_socket: s }\n\
-             admin: off\nlog: { access: off }",
+             admin: off\nlog: { access: off }\ncache: { eviction: s3fifo }",
         );
         let expected = [
             "server.threads",
@@ -65,6 +67,7 @@ mod tests {
             "listeners",
             "admin",
             "log.access",
+            "cache.eviction",
         ];
         assert_eq!(restart_keys_changed(&old, &new), expected);
     }

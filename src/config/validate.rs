@@ -4,6 +4,7 @@
 //! `Config` may be handed out only if the report has no problem. No I/O. Called by `config`.
 
 mod balance;
+mod cache;
 mod endpoint;
 mod headers;
 mod health;
@@ -38,6 +39,8 @@ pub(super) fn config(raw: &raw::Root, report: &mut Report<'_>) -> Config {
     let no_log = raw::Log::default();
     let log = raw.log.as_ref().unwrap_or(&no_log);
     let at_log = At::ROOT.key("log");
+    let no_cache = raw::cache::Cache::default();
+    let cache = raw.cache.as_ref().unwrap_or(&no_cache);
 
     let admin = listener::admin(raw.admin.as_ref(), report);
     let pools = pool::pools(raw.pools.as_ref(), report);
@@ -48,6 +51,7 @@ pub(super) fn config(raw: &raw::Root, report: &mut Report<'_>) -> Config {
         listeners: listener::listeners(raw.listeners.as_ref(), admin, report),
         admin,
         access_log: log::access(log, &at_log, report),
+        eviction: cache::eviction(cache),
     };
     let live = Live {
         drain_timeout: server::drain_timeout(server, &at_server, report),
@@ -57,6 +61,7 @@ pub(super) fn config(raw: &raw::Root, report: &mut Report<'_>) -> Config {
         limits: server::limits(server.limits.as_ref(), &at_server.key("limits"), report),
         routes: route::routes(raw.routes.as_ref(), raw.pools.as_ref(), &pools, report),
         pools,
+        cache: cache::cache(cache, &At::ROOT.key("cache"), report),
         log_level: log::level(log),
     };
     warn_of_unused_pools(&live, report);

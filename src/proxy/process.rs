@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use crate::cache::store::Store;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
@@ -21,6 +22,8 @@ pub struct Process {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub access_log: AccessLog,
+    /// Where responses are kept; a reload may change its size, an upgrade hands its contents on.
+    pub cache: Store,
     /// Connections to endpoints, between two requests.
     pub kept: Kept,
     /// All listeners accept.
@@ -35,6 +38,7 @@ impl Process {
         registry: Arc<Registry>,
         metrics: Arc<Metrics>,
         access_log: AccessLog,
+        cache: Store,
     ) -> Arc<Process> {
         Arc::new(Process {
             started: Instant::now(),
@@ -42,6 +46,7 @@ impl Process {
             registry,
             metrics,
             access_log,
+            cache,
             kept: Kept::default(),
             serving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
@@ -58,6 +63,16 @@ impl Process {
 
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    /// Takes out of the cache what is of no use at `now`, and tells how full it is.
+    pub fn sweep_cache(&self, now: SystemTime) {
+        self.cache.sweep(now);
+        let holding = self.cache.holding();
+        let metrics = &self.metrics.cache;
+        metrics.bytes.set(holding.bytes as i64);
+        metrics.objects.set(holding.objects as i64);
+        metrics.memory.set(self.cache.memory() as i64);
     }
 
     /// What `/-/ready` answers: new traffic is welcome. A pool without a ready endpoint does not make

@@ -63,6 +63,8 @@ impl Reload {
         upkeep::resolve_names(&next).await;
         let next = Arc::new(next);
         process.snapshot.store(next.clone());
+        let cache = next.config.cache;
+        process.cache.resize(cache.memory, cache.max_object);
         logging::set_level(log_level);
         current.forget_routes_absent_from(&next, &process.metrics);
         process

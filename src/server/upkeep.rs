@@ -4,7 +4,7 @@
 //! anew, while what they learned stays with the endpoints. Runs as one Pingora background service.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use pingora_core::server::ShutdownWatch;
@@ -17,7 +17,8 @@ use crate::proxy::process::Process;
 use crate::snapshot::Snapshot;
 use crate::upstream::discovery::Discovery;
 
-/// How long an endpoint's series may outlive its last request, and a kept connection its end.
+/// How long an endpoint's series may outlive its last request, a kept connection its end, and what is
+/// in the cache its use.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) struct Upkeep {
@@ -43,6 +44,7 @@ impl Upkeep {
             self.process.registry.sweep();
             self.process.kept.sweep(Instant::now());
             self.process.registry.look_again();
+            self.process.sweep_cache(SystemTime::now());
         }
     }
 

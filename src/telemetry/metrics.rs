@@ -7,6 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+mod cache;
+
+pub use cache::CacheMetrics;
+
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
     IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -23,6 +27,7 @@ pub struct Metrics {
     registry: Registry,
     routes: Routes,
     endpoints: Endpoints,
+    pub cache: CacheMetrics,
     rejections: IntCounterVec,
     retries: IntCounterVec,
     retry_budget_exhausted: IntCounter,
@@ -46,6 +51,7 @@ impl Metrics {
         let metrics = Metrics {
             routes: Routes::declare(&declare),
             endpoints: Endpoints::declare(&declare),
+            cache: CacheMetrics::declare(&declare),
             rejections: declare.counters(
                 "weir_rejections_total",
                 "Requests and connections refused or failed by weir itself, by reason.",

@@ -23,6 +23,18 @@ const PROOFS: &[(&str, &str)] = &[
         "lifecycle::the_admin_listener_tells_how_weir_is",
     ),
     (
+        "cache.eviction",
+        "caching::a_reload_changes_the_size_of_the_cache_but_not_its_eviction",
+    ),
+    (
+        "cache.max_object",
+        "caching::a_reload_changes_the_size_of_the_cache_but_not_its_eviction",
+    ),
+    (
+        "cache.memory",
+        "caching::a_reload_changes_the_size_of_the_cache_but_not_its_eviction",
+    ),
+    (
         "listeners.bind",
         "configuration_keys::every_listener_serves_on_its_own_address",
     ),

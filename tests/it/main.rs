@@ -8,6 +8,7 @@ pub mod support;
 mod access;
 mod bad_backends;
 mod balancing;
+mod caching;
 mod command_line;
 mod configuration_keys;
 mod discovery;

@@ -2,12 +2,7 @@
 
 use super::lru::Lru;
 use super::s3fifo::S3Fifo;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Eviction {
-    Lru,
-    S3Fifo,
-}
+use crate::config::model::Eviction;
 
 /// The order of one shard's slots. Its caller keeps it in step with the slots that are in use.
 pub enum Order {

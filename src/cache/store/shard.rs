@@ -17,7 +17,8 @@ use super::account::Charge;
 use super::body::{BODY_OVERHEAD, Body};
 use super::index::{Index, Label};
 use super::meta::Meta;
-use super::order::{Eviction, Order};
+use super::order::Order;
+use crate::config::model::Eviction;
 
 /// Variants kept of one URL; one more replaces the oldest.
 const VARIANTS_MAX: usize = 16;
