@@ -1,22 +1,28 @@
-//! The admin listener: metrics, readiness, liveness and status.
+//! The admin listener: metrics, readiness, liveness, status, and the cache.
 //!
-//! Everything here only reads. Served by its own Pingora service on its own thread, so that it answers
+//! Everything here only reads, but for purges. Served by its own Pingora service on its own thread, so that it answers
 //! while the listeners are busy or draining. Wired by `server`.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use http::{Method, Response, StatusCode, header};
+use http::{Method, StatusCode, Uri};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
 
+use crate::admin::reply::Reply;
 use crate::admin::status::{Ejection, EndpointStatus, PoolStatus, Status};
 use crate::proxy::process::Process;
 use crate::upstream::Pool;
 use crate::upstream::member::Member;
 
+pub mod cache;
+pub mod reply;
 pub mod status;
+
+/// Where `weir purge` sends its orders.
+pub const PURGE_PATH: &str = "/-/cache/purge";
 
 pub struct Admin {
     process: Arc<Process>,
@@ -45,34 +51,48 @@ impl Admin {
         }
     }
 
-    /// The table of what is served here.
-    fn answer(&self, method: &Method, path: &str) -> Response<Vec<u8>> {
-        if method != Method::GET && method != Method::HEAD {
-            let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned());
-            let allowed = header::HeaderValue::from_static("GET, HEAD");
-            response.headers_mut().insert(header::ALLOW, allowed);
-            return response;
-        }
-        match path {
-            "/-/live" => text(StatusCode::OK, "live\n".to_owned()),
-            "/-/ready" if self.process.is_ready() => text(StatusCode::OK, "ready\n".to_owned()),
-            "/-/ready" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
-            "/-/status" => json(&self.status()),
-            "/metrics" => reply(
+    /// The table of what is read here.
+    fn answer(&self, uri: &Uri) -> Reply {
+        let process = &self.process;
+        match uri.path() {
+            "/-/live" => reply::text(StatusCode::OK, "live\n"),
+            "/-/ready" if process.is_ready() => reply::text(StatusCode::OK, "ready\n"),
+            "/-/ready" => reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+            "/-/status" => reply::json(StatusCode::OK, &self.status()),
+            "/-/cache/stats" => cache::stats(&process.cache),
+            "/-/cache/lookup" => cache::lookup(&process.cache, uri.query()),
+            "/metrics" => reply::with(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",
-                self.process.metrics.text().into_bytes(),
+                process.metrics.text().into_bytes(),
             ),
-            _ => text(StatusCode::NOT_FOUND, "not found\n".to_owned()),
+            _ => reply::text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    /// Everything here only reads, but for this.
+    async fn purge(&self, session: &mut ServerSession) -> Reply {
+        if let Err(refusal) = reply::check_is_json(&session.req_header().headers) {
+            return refusal.reply();
+        }
+        match reply::body(session).await {
+            Ok(order) => cache::purge(&self.process.cache, &order),
+            Err(refusal) => refusal.reply(),
         }
     }
 }
 
 #[async_trait]
 impl ServeHttp for Admin {
-    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+    async fn response(&self, session: &mut ServerSession) -> Reply {
         let head = session.req_header();
-        self.answer(&head.method, head.uri.path())
+        let is_purge = head.uri.path() == PURGE_PATH;
+        match (is_purge, &head.method) {
+            (true, &Method::POST) => self.purge(session).await,
+            (true, _) => reply::only("POST"),
+            (false, &Method::GET | &Method::HEAD) => self.answer(&head.uri),
+            (false, _) => reply::only("GET, HEAD"),
+        }
     }
 }
 
@@ -121,38 +141,4 @@ fn endpoint_status(member: &Member) -> EndpointStatus {
         picks: endpoint.picks(),
         share: None,
     }
-}
-
-fn text(status: StatusCode, body: String) -> Response<Vec<u8>> {
-    reply(status, "text/plain; charset=utf-8", body.into_bytes())
-}
-
-fn json(status: &Status) -> Response<Vec<u8>> {
-    match serde_json::to_vec(status) {
-        Ok(body) => reply(StatusCode::OK, "application/json", body),
-        Err(error) => {
-            log::error!("the status could not be written: {error}");
-            text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "internal error\n".to_owned(),
-            )
-        }
-    }
-}
-
-fn reply(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Response<Vec<u8>> {
-    let length = body.len();
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        header::HeaderValue::from_static(content_type),
-    );
-    headers.insert(header::CONTENT_LENGTH, length.into());
-    headers.insert(
-        header::CACHE_CONTROL,
-        header::HeaderValue::from_static("no-store"),
-    );
-    response
 }

@@ -10,10 +10,12 @@ use clap::{Args, Parser, Subcommand};
 use crate::cli::output::say;
 use crate::config::{LoadError, Warnings};
 
+mod admin;
 mod backend;
 mod check;
 mod demo;
 mod output;
+mod purge;
 mod run;
 mod status;
 mod upgrade;
@@ -43,6 +45,8 @@ enum Command {
     Upgrade(upgrade::Upgrade),
     /// Show pools and endpoints of the running process; exit 0 when it is ready
     Status(status::Status),
+    /// Take responses out of the running process's cache
+    Purge(purge::Purge),
     /// Three backends of unequal speed behind a proxy, to play with
     Demo(demo::Demo),
     /// A backend to test with
@@ -103,6 +107,7 @@ impl Cli {
             (Some(Command::Check(check)), _) => check.execute(),
             (Some(Command::Upgrade(upgrade)), _) => upgrade.execute(),
             (Some(Command::Status(status)), _) => status.execute(),
+            (Some(Command::Purge(purge)), _) => purge.execute(),
             (Some(Command::Demo(demo)), _) => demo.execute(),
             (Some(Command::Backend(backend)), _) => backend.execute(),
             (None, Some(config)) => run::Run::of(config).execute(),

@@ -31,6 +31,7 @@ pub mod body;
 pub mod counts;
 pub mod fill;
 pub mod index;
+pub mod inspect;
 pub mod list;
 pub mod lru;
 pub mod meta;
@@ -46,14 +47,13 @@ pub mod transfer;
 mod tests;
 
 pub use crate::config::model::Eviction;
-pub use counts::{Left, Refused};
+pub use counts::{Counts, Left, Refused};
 pub use index::Label;
 pub use purge::Purge;
 pub use transfer::Object;
 
 use account::{Account, Charge};
 use body::Body;
-use counts::Counts;
 use fill::Fill;
 use shard::{Entry, Filling, Found, Shard, entry_cost};
 

@@ -19,6 +19,7 @@ mod health;
 mod lifecycle;
 mod limits;
 mod outliers;
+mod purging;
 mod queues;
 mod records;
 mod resources;

@@ -12,8 +12,8 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::HeaderName;
 use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
+use http::{HeaderMap, HeaderName, StatusCode};
 use pingora_cache::CacheMeta;
 use pingora_http::{ResponseHeader, header_value_from_raw};
 
@@ -80,6 +80,23 @@ impl Meta {
 
     pub fn created(&self) -> SystemTime {
         self.kept.created()
+    }
+
+    /// When the response was made, as far as that is known.
+    pub fn born(&self) -> SystemTime {
+        self.kept.epoch()
+    }
+
+    pub fn fresh_until(&self) -> SystemTime {
+        self.kept.fresh_until()
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.kept.response_header().status
+    }
+
+    pub fn headers(&self) -> &HeaderMap {
+        self.kept.headers()
     }
 
     /// The length the response announces.
