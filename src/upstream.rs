@@ -29,6 +29,7 @@ pub mod discovery;
 pub mod drain_rate;
 pub mod endpoint;
 pub mod fair;
+pub mod hedging;
 pub mod kept;
 pub mod latency;
 pub mod load_report;
@@ -56,6 +57,7 @@ pub(crate) mod tests;
 
 use discovery::Pace;
 use endpoint::{Endpoint, State};
+use hedging::Hedging;
 use member::{Member, MemberSpec};
 use members::{Candidates, Members};
 use peer::{PeerError, PeerTemplate};
@@ -77,6 +79,7 @@ pub struct Pool {
     /// `None`: no request ever waits for its turn.
     limits: Option<Arc<Limits>>,
     retry_budget: Arc<RetryBudget>,
+    hedging: Arc<Hedging>,
     /// Held while the membership is replaced, so that two updates do not mix.
     updating: Mutex<()>,
     /// When names are looked up next; of `discovery`.
@@ -112,6 +115,7 @@ impl Pool {
             members: ArcSwap::from_pointee(members),
             limits,
             retry_budget: registry.retry_budget(&config.name),
+            hedging: registry.hedging(&config.name),
             updating: Mutex::new(()),
             pace: Mutex::new(Pace::START),
             alert: registry.alert(&config.name),
@@ -131,6 +135,11 @@ impl Pool {
             self.registry.metrics().retry_refused();
         }
         granted
+    }
+
+    /// When its requests ask a second endpoint.
+    pub fn hedging(&self) -> &Hedging {
+        &self.hedging
     }
 
     pub fn name(&self) -> &str {

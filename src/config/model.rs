@@ -119,6 +119,8 @@ pub struct Route {
     /// The whole request, from its head to the last byte of the response; `None`: no bound.
     pub timeout: Option<Duration>,
     pub retry: Retry,
+    /// `None`: no request asks two endpoints at once.
+    pub hedge: Option<Hedge>,
     /// Whether its responses tell selectors how fast an endpoint is.
     pub measure: bool,
     /// Where its requests stand in a pool's queue.
@@ -151,6 +153,21 @@ impl Retry {
         let mut ranges = self.on.iter();
         ranges.any(|&(first, last)| (first..=last).contains(&status))
     }
+}
+
+/// When a request asks a second endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hedge {
+    pub after: HedgeAfter,
+    /// Of the pool's requests, 1..=100.
+    pub percent: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// What so many percent of requests took at most lately; 50..=99.
+    Percentile(u32),
+    Time(Duration),
 }
 
 /// What a request must look like for a route. Empty lists match everything.

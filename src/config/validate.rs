@@ -8,6 +8,7 @@ mod cache;
 mod endpoint;
 mod headers;
 mod health;
+mod hedge;
 mod keys;
 mod listener;
 mod log;

@@ -18,13 +18,14 @@ use crate::proxy::reject::Rejection;
 use crate::snapshot::{Route, Snapshot};
 use crate::upstream::Pool;
 use crate::upstream::endpoint::Endpoint;
+use crate::upstream::fair::Tenant;
 use crate::upstream::member::Member;
 use crate::upstream::members::{Candidates, Pick};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::PickContext;
 use crate::upstream::selector::Outlook;
 use crate::upstream::sticky::Token;
-use crate::upstream::turns::Granted;
+use crate::upstream::turns::{Granted, Limits};
 
 pub struct RequestCtx {
     pub snapshot: Arc<Snapshot>,
@@ -121,14 +122,16 @@ impl RequestCtx {
 pub struct Attempts {
     /// Endpoints not yet tried, best first; made for the first attempt.
     candidates: Option<Candidates>,
-    /// The endpoint of the running attempt, and what counts the attempt on it.
-    running: Option<Pick>,
     /// The route's responses do not tell how fast an endpoint is.
     unmeasured: bool,
     /// When the last bytes of the request's body came by; `None`: it has had none.
     body_at: Option<Instant>,
     stale: Stale,
     made: Vec<Attempt>,
+    /// Which of them runs; of two that run, the one that was spoken of last.
+    current: usize,
+    /// Those that began while another one ran.
+    beside: usize,
 }
 
 /// Whether a request has met a kept connection that its endpoint had just closed. That is nobody's
@@ -149,6 +152,8 @@ pub struct Attempt {
     pub began: Instant,
     /// Time to connect, zero for a reused connection; `None`: not connected.
     pub connect: Option<Duration>,
+    /// What counts it on its endpoint, until the next one begins.
+    pick: Option<Pick>,
 }
 
 impl Attempts {
@@ -156,22 +161,41 @@ impl Attempts {
     /// again after a stale connection; `None`: none is left. The first attempt begins with the
     /// request, which spares a look at the clock.
     pub fn begin(&mut self, pool: &Pool, context: &PickContext<'_>) -> Option<Arc<Member>> {
-        if self.stale == Stale::Met {
+        let pick = if self.stale == Stale::Met {
             self.stale = Stale::Repeated;
+            self.end_current()?
         } else {
-            self.running = None;
+            drop(self.end_current());
             let candidates = self
                 .candidates
                 .get_or_insert_with(|| pool.candidates(context));
-            self.running = Some(candidates.lease_next()?);
-        }
+            candidates.lease_next()?
+        };
         let is_first = self.made.is_empty();
         let began = if is_first {
             context.now
         } else {
             Instant::now()
         };
-        self.run(began)
+        Some(self.run(pick, began))
+    }
+
+    /// Begins an attempt at the best endpoint not yet tried, while the current one goes on; `None`: none
+    /// is left, or has a place to spare. `tenant`: whose request it is, where there are `limits`.
+    pub fn begin_beside(
+        &mut self,
+        limits: Option<&Arc<Limits>>,
+        tenant: Option<Tenant>,
+        began: Instant,
+    ) -> Option<Arc<Member>> {
+        let candidates = self.candidates.as_mut()?;
+        let pick = match limits {
+            Some(limits) => limits.spare(candidates, tenant),
+            None => candidates.lease_next(),
+        };
+        let member = self.run(pick?, began);
+        self.beside += 1;
+        Some(member)
     }
 
     /// What the request takes fits into none of the endpoints that are left.
@@ -183,27 +207,52 @@ impl Attempts {
     /// Ends the last attempt where its endpoint is not asked again, and lends the candidates out to
     /// wait for a turn with.
     pub fn lend_candidates(&mut self, pool: &Pool, context: &PickContext<'_>) -> Candidates {
-        self.running = None;
+        drop(self.end_current());
         let candidates = self.candidates.take();
         candidates.unwrap_or_else(|| pool.candidates(context))
     }
 
     /// Begins an attempt with the turn that was waited for.
-    pub fn begin_with(&mut self, granted: Box<Granted>, began: Instant) -> Option<Arc<Member>> {
+    pub fn begin_with(&mut self, granted: Box<Granted>, began: Instant) -> Arc<Member> {
         self.candidates = Some(granted.candidates);
-        self.running = Some(granted.pick);
-        self.run(began)
+        self.run(granted.pick, began)
     }
 
-    fn run(&mut self, began: Instant) -> Option<Arc<Member>> {
-        let pick = self.running.as_ref()?;
+    fn run(&mut self, pick: Pick, began: Instant) -> Arc<Member> {
+        let member = pick.member.clone();
+        self.current = self.made.len();
         self.made.push(Attempt {
             endpoint: pick.lease.endpoint().clone(),
             outcome: Outcome::Pending,
             began,
             connect: None,
+            pick: Some(pick),
         });
-        Some(pick.member.clone())
+        member
+    }
+
+    fn end_current(&mut self) -> Option<Pick> {
+        self.made.get_mut(self.current)?.pick.take()
+    }
+
+    /// Of two attempts that run, this one is spoken of next.
+    pub fn turn_to(&mut self, attempt: usize) {
+        self.current = attempt;
+    }
+
+    /// Another attempt was faster. How long this one had been waited for says something of its endpoint
+    /// if it began first: the response would have taken longer still.
+    pub fn cancel(&mut self, attempt: usize) {
+        let (now, is_measured) = (Instant::now(), !self.unmeasured);
+        let Some(cancelled) = self.made.get_mut(attempt) else {
+            return;
+        };
+        cancelled.outcome = Outcome::Cancelled;
+        let pick = cancelled.pick.take().filter(|_| is_measured);
+        if let Some(pick) = pick.filter(|_| attempt < self.current) {
+            let waited = now.saturating_duration_since(cancelled.began);
+            pick.lease.endpoint().outwaited(waited, now);
+        }
     }
 
     /// The running route is not measured.
@@ -237,24 +286,32 @@ impl Attempts {
 
     /// What the client needs to come back to the running attempt's endpoint.
     pub fn cookie(&self) -> Option<Token> {
-        self.running.as_ref()?.cookie
+        self.current()?.pick.as_ref()?.cookie
     }
 
     /// Those that count against a route's `retry.attempts`.
     pub fn counted(&self) -> usize {
-        self.made.len() - usize::from(self.stale == Stale::Repeated)
+        self.made.len() - self.beside - usize::from(self.stale == Stale::Repeated)
     }
 
     pub fn made(&self) -> &[Attempt] {
         &self.made
     }
 
-    fn current(&mut self) -> Option<&mut Attempt> {
-        self.made.last_mut()
+    /// The one that runs, or ran last.
+    pub fn current(&self) -> Option<&Attempt> {
+        self.made.get(self.current)
+    }
+
+    /// How long it took the current attempt to connect; `None`: it could not.
+    pub fn connected_in(&mut self, took: Option<Duration>) {
+        if let Some(attempt) = self.made.get_mut(self.current) {
+            attempt.connect = took;
+        }
     }
 
     pub fn connected(&mut self, reused: bool) {
-        if let Some(attempt) = self.current() {
+        if let Some(attempt) = self.made.get_mut(self.current) {
             let took = if reused {
                 Duration::ZERO
             } else {
@@ -289,7 +346,10 @@ impl Attempts {
     }
 
     fn ended(&mut self, outcome: Outcome, answer: Answer<'_>) {
-        let (Some(pick), Some(attempt)) = (&mut self.running, self.made.last_mut()) else {
+        let Some(attempt) = self.made.get_mut(self.current) else {
+            return;
+        };
+        let Some(pick) = &mut attempt.pick else {
             return;
         };
         attempt.outcome = outcome;

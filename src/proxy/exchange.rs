@@ -5,14 +5,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, StatusCode, Version, header};
+use http::{HeaderName, Method, StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 use prometheus::IntGauge;
 
-use crate::config::model::{self, Balance};
+use crate::config::model::{self, Balance, Hedge};
 use crate::policy::forwarded::Told;
 use crate::policy::headers::HeaderTarget;
 use crate::policy::{demand, forwarded, headers, request_id};
@@ -43,7 +43,7 @@ pub(super) async fn next_member(
     ctx: &mut RequestCtx,
     metrics: &Metrics,
 ) -> Result<Arc<Member>, Ending> {
-    let last_outcome = ctx.attempts.made().last().map(|attempt| attempt.outcome);
+    let last_outcome = ctx.attempts.current().map(|attempt| attempt.outcome);
     if last_outcome.is_none() {
         pool.deposit_retry(ctx.started);
     }
@@ -70,6 +70,14 @@ pub(super) async fn next_member(
         metrics.retried(outcome.name());
     }
     Ok(member)
+}
+
+/// Whether the attempt that has begun may get another one beside it, and when.
+pub(super) fn hedge(session: &mut Session, ctx: &RequestCtx) -> Option<Hedge> {
+    let hedge = ctx.route()?.config.hedge?;
+    let is_first = ctx.attempts.made().len() == 1;
+    let is_safe = matches!(session.req_header().method, Method::GET | Method::HEAD);
+    (is_first && is_safe && session.as_downstream_mut().is_body_done()).then_some(hedge)
 }
 
 /// How to connect to it, with every timeout set.
@@ -120,7 +128,7 @@ pub(super) fn timeouts(pool: &Pool, ctx: &RequestCtx) -> Timeouts {
     let per_try = ctx
         .route()
         .and_then(|route| route.config.retry.per_try_timeout);
-    let began = ctx.attempts.made().last().map(|attempt| attempt.began);
+    let began = ctx.attempts.current().map(|attempt| attempt.began);
     Timeouts {
         read: pool.config().read_timeout.min(time_left),
         write: pool.config().write_timeout.min(time_left),
@@ -264,11 +272,7 @@ pub(super) fn note_failure(session: &Session, ctx: &mut RequestCtx, error: &mut 
         error.set_retry(true);
         return;
     }
-    let connect = ctx
-        .attempts
-        .made()
-        .last()
-        .and_then(|attempt| attempt.connect);
+    let connect = ctx.attempts.current().and_then(|attempt| attempt.connect);
     ctx.attempts.failed(outcome);
     let allowed = ctx.route().map_or(0, |route| route.config.retry.attempts);
     // It costs no attempt, once, unless the route allows none.

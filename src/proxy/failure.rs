@@ -31,12 +31,14 @@ pub enum Outcome {
     /// The route's `per_try_timeout` passed.
     TryTimeout,
     Malformed,
-    /// Answered with a status that the route has tried again.
+    /// Answered with a status that the route has tried again, or that another attempt was waited for.
     BadStatus,
+    /// Another attempt of the same request was faster.
+    Cancelled,
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 11] = [
+    pub const ALL: [Outcome; 12] = [
         Outcome::Pending,
         Outcome::Ok,
         Outcome::ConnectRefused,
@@ -48,6 +50,7 @@ impl Outcome {
         Outcome::TryTimeout,
         Outcome::Malformed,
         Outcome::BadStatus,
+        Outcome::Cancelled,
     ];
 
     pub fn name(self) -> &'static str {
@@ -63,6 +66,7 @@ impl Outcome {
             Outcome::TryTimeout => "try_timeout",
             Outcome::Malformed => "malformed",
             Outcome::BadStatus => "bad_status",
+            Outcome::Cancelled => "cancelled",
         }
     }
 
@@ -100,7 +104,7 @@ impl Outcome {
             Outcome::BadStatus => Rejection::NoEndpoint,
             Outcome::Malformed => Rejection::UpstreamMalformed,
             Outcome::Reset => Rejection::UpstreamClosed,
-            Outcome::Pending | Outcome::Ok => Rejection::Internal,
+            Outcome::Pending | Outcome::Ok | Outcome::Cancelled => Rejection::Internal,
         }
     }
 }

@@ -29,11 +29,13 @@ use crate::proxy::exchange;
 use crate::proxy::failure::Ending;
 use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
-use crate::proxy::upstream::{Buffers, Piece, Upstream, request};
+use crate::proxy::upstream::{Buffers, Piece, RequestFraming, Upstream, request};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::Pool;
 use crate::upstream::kept::Key;
 use crate::upstream::member::Member;
+
+mod hedge;
 
 pub(super) struct Forwarder {
     process: Arc<Process>,
@@ -69,7 +71,14 @@ impl Forwarder {
             let member = exchange::next_member(&pool, session, ctx, metrics)
                 .await
                 .map_err(|ending| ctx.end(ending))?;
-            let mut error = match self.attempt(&pool, &member, session, ctx).await {
+            let attempt = match exchange::hedge(session, ctx) {
+                // Boxed: so that others have no room for it.
+                Some(hedge) => {
+                    Box::pin(self.attempt_hedged(hedge, &pool, &member, session, ctx)).await
+                }
+                None => self.attempt(&pool, &member, session, ctx).await,
+            };
+            let mut error = match attempt {
                 Ok(answered) => return Ok(answered),
                 Err(error) => error,
             };
@@ -217,10 +226,7 @@ impl Conversation<'_, '_> {
             tokio::select! {
                 biased;
                 piece = self.upstream.next() => if let Piece::Head(head) = piece? {
-                    if exchange::tries_again(self.session, self.ctx, &head) {
-                        return Err(Error::new_up(ErrorType::HTTPStatus(head.status.as_u16())));
-                    }
-                    exchange::note_response(self.session, &head, self.ctx, &metrics.tunnels)?;
+                    note_head(&head, self.session, self.ctx, metrics)?;
                     if !head.status.is_informational() {
                         return Ok(head);
                     }
@@ -257,10 +263,7 @@ impl Conversation<'_, '_> {
 
     /// Sends the head, and what an attempt before this one read of the body.
     async fn begin_request(&mut self) -> Result<()> {
-        let underscores =
-            Downstream::of(self.session.stream()).is_some_and(|downstream| downstream.underscores);
-        let (head, framing) = request::head(self.session.req_header(), underscores, self.ctx)
-            .map_err(|rejection| self.ctx.reject(rejection))?;
+        let (head, framing) = request_head(self.session, self.ctx)?;
         self.upstream.write_head(&head, framing).await?;
         if let Some(body) = self.session.as_downstream().get_retry_buffer() {
             self.upstream.write_body(&body).await?;
@@ -297,6 +300,26 @@ impl Conversation<'_, '_> {
             Ok(()) => Ok(()),
         }
     }
+}
+
+/// The head that goes to the endpoint, and how the body goes out after it.
+fn request_head(session: &Session, ctx: &mut RequestCtx) -> Result<(Vec<u8>, RequestFraming)> {
+    let downstream = Downstream::of(session.stream());
+    let underscores = downstream.is_some_and(|downstream| downstream.underscores);
+    request::head(session.req_header(), underscores, ctx).map_err(|rejection| ctx.reject(rejection))
+}
+
+/// The endpoint answered; an error where the answer is dropped and another attempt follows.
+fn note_head(
+    head: &ResponseHeader,
+    session: &mut Session,
+    ctx: &mut RequestCtx,
+    metrics: &Metrics,
+) -> Result<()> {
+    if exchange::tries_again(session, ctx, head) {
+        return Err(Error::new_up(ErrorType::HTTPStatus(head.status.as_u16())));
+    }
+    exchange::note_response(session, head, ctx, &metrics.tunnels)
 }
 
 async fn give_head(

@@ -52,11 +52,7 @@ pub(super) fn write(process: &Process, session: &Session, error: Option<&Error>,
         pool: ctx.route().map_or("-", |route| route.pool_name()),
         timers: Timers {
             queue: ctx.queued,
-            connect: ctx
-                .attempts
-                .made()
-                .last()
-                .and_then(|attempt| attempt.connect),
+            connect: ctx.attempts.current().and_then(|attempt| attempt.connect),
             first_byte: ctx.first_byte,
             total,
         },

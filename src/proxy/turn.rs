@@ -32,7 +32,7 @@ pub(super) async fn begin_attempt(
         Some(limits) if !ctx.attempts.repeats() => {
             // Boxed, so that requests that never wait have no room for it.
             let granted = Box::pin(wait_turn(session, ctx, pool, limits, context)).await?;
-            Ok(granted.and_then(|granted| ctx.attempts.begin_with(granted, Instant::now())))
+            Ok(granted.map(|granted| ctx.attempts.begin_with(granted, Instant::now())))
         }
         _ => match ctx.attempts.begin(pool, context) {
             None if ctx.attempts.lacks_room() => Err(Ending::Rejected(Rejection::NoRoom)),
@@ -91,7 +91,7 @@ async fn wait_turn(
 }
 
 /// Whose request it is, where the pool tells tenants apart; those without a name are one tenant.
-fn tenant(session: &Session, limits: &Limits) -> Option<Tenant> {
+pub(super) fn tenant(session: &Session, limits: &Limits) -> Option<Tenant> {
     let header = limits.tenant_header()?;
     let name = session.req_header().headers.get(header);
     Some(limits.tenant(name.map_or(&[][..], |name| name.as_bytes())))

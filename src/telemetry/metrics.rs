@@ -31,6 +31,7 @@ pub struct Metrics {
     rejections: IntCounterVec,
     retries: IntCounterVec,
     retry_budget_exhausted: IntCounter,
+    hedges: IntCounterVec,
     pool_panic: IntGaugeVec,
     queue_length: IntGaugeVec,
     queue_wait: HistogramVec,
@@ -65,6 +66,11 @@ impl Metrics {
             retry_budget_exhausted: declare.counter(
                 "weir_retry_budget_exhausted_total",
                 "Retries that were not made, because their pool could not afford them.",
+            ),
+            hedges: declare.counters(
+                "weir_hedges_total",
+                "Second requests to another endpoint: won, lost, or refused by the pool's budget.",
+                &["result"],
             ),
             pool_panic: declare.gauges(
                 "weir_pool_panic",
@@ -213,6 +219,11 @@ impl Metrics {
 
     pub fn retry_refused(&self) {
         self.retry_budget_exhausted.inc();
+    }
+
+    /// What became of a second request: one of few words.
+    pub fn hedged(&self, result: &'static str) {
+        self.hedges.with_label_values(&[result]).inc();
     }
 
     pub fn retried(&self, reason: &'static str) {

@@ -14,7 +14,7 @@ use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{info, warn};
 use parking_lot::Mutex;
@@ -359,6 +359,14 @@ impl Endpoint {
             && let Some(total) = load_report::in_flight(headers)
         {
             signals.reported(total, self.in_flight(), now);
+        }
+    }
+
+    /// An attempt was given up after `waited`: its response would have taken longer.
+    pub fn outwaited(&self, waited: Duration, now: Instant) {
+        self.latency.punish(waited, now);
+        if let Some(signals) = self.signals() {
+            signals.answered(waited, self.in_flight(), now);
         }
     }
 

@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::circuit::Phase;
 use super::endpoint::{Endpoint, PoolLoad, State};
+use super::hedging::Hedging;
 use super::name::Name;
 use super::retry_budget::RetryBudget;
 use super::turns::Turns;
@@ -26,6 +27,7 @@ pub struct Registry {
     names: Mutex<HashMap<String, Arc<Name>>>,
     turns: Mutex<HashMap<String, Arc<Turns>>>,
     budgets: Mutex<HashMap<String, Arc<RetryBudget>>>,
+    hedgings: Mutex<HashMap<String, Arc<Hedging>>>,
     alerts: Mutex<HashMap<String, Arc<Notify>>>,
     pickings: Mutex<HashMap<String, Picking>>,
 }
@@ -48,6 +50,7 @@ impl Registry {
             names: Mutex::default(),
             turns: Mutex::default(),
             budgets: Mutex::default(),
+            hedgings: Mutex::default(),
             alerts: Mutex::default(),
             pickings: Mutex::default(),
         }
@@ -63,6 +66,14 @@ impl Registry {
         let budget = budgets.entry(pool.to_owned());
         let new = || Arc::new(RetryBudget::new(Instant::now()));
         budget.or_insert_with(new).clone()
+    }
+
+    /// What is known of the pool's waits, and left of its second requests.
+    pub fn hedging(&self, pool: &str) -> Arc<Hedging> {
+        let mut hedgings = self.hedgings.lock();
+        let hedging = hedgings.entry(pool.to_owned());
+        let new = || Arc::new(Hedging::new(Instant::now()));
+        hedging.or_insert_with(new).clone()
     }
 
     /// The endpoint of that pool and address: the live one, or a new one in state `initial`.

@@ -331,6 +331,20 @@ impl Limits {
         }
     }
 
+    /// A second turn for a request that has one, if there is a place that nobody waits for.
+    pub fn spare(
+        self: &Arc<Self>,
+        candidates: &mut Candidates,
+        tenant: Option<Tenant>,
+    ) -> Option<Pick> {
+        self.turns.with(|state| {
+            let has_place = state.queue.is_empty() && state.in_flight < self.max_in_flight;
+            let mut pick = has_place.then(|| candidates.lease_next())??;
+            self.hold(state, &mut pick, tenant);
+            Some(pick)
+        })
+    }
+
     fn grant(
         self: &Arc<Self>,
         state: &mut State,
@@ -338,13 +352,18 @@ impl Limits {
         tenant: Option<Tenant>,
         candidates: Candidates,
     ) -> Box<Granted> {
+        self.hold(state, &mut pick, tenant);
+        Box::new(Granted { pick, candidates })
+    }
+
+    /// Takes a place, which the pick's lease gives back.
+    fn hold(self: &Arc<Self>, state: &mut State, pick: &mut Pick, tenant: Option<Tenant>) {
         state.in_flight += 1;
         if let Some(tenant) = tenant {
             state.queue.started(tenant, &self.demand);
         }
         let limits = self.clone();
         pick.lease.hold(Turn { limits, tenant });
-        Box::new(Granted { pick, candidates })
     }
 }
 

@@ -443,6 +443,18 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::latency::what_a_route_says_not_to_measure_turns_nobody_away",
     ),
     (
+        "routes.hedge",
+        "hedging::by_default_long_is_what_one_in_twenty_waits_for",
+    ),
+    (
+        "routes.hedge.after",
+        "hedging::who_waits_long_is_served_by_a_second_endpoint_and_the_first_is_let_go",
+    ),
+    (
+        "routes.hedge.percent",
+        "hedging::second_requests_are_a_share_of_all_and_half_of_it_is_for_those_who_wait_twice_as_long",
+    ),
+    (
         "routes.retry.attempts",
         "retries::with_no_attempts_nothing_is_repeated",
     ),

@@ -16,6 +16,7 @@ mod forwarding;
 mod headers;
 mod heads;
 mod health;
+mod hedging;
 mod lifecycle;
 mod limits;
 mod outliers;

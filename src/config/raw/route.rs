@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::shapes::{Duration, List, OneOrMany, Size, StatusRange};
+use super::shapes::{Duration, List, OneOrMany, Size, StatusRange, Toggle};
 
 /// What a request must look like, and what is done with it: exactly one of `pool`, `redirect` and `respond`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -39,6 +39,9 @@ pub(crate) struct Route {
     pub(crate) timeout: Option<Duration>,
     /// When an attempt fails.
     pub(crate) retry: Option<Retry>,
+    /// A second request to another endpoint when the first one takes long; who answers first serves it. For GET and HEAD
+    /// without a body. `on`, or a map. Default: off.
+    pub(crate) hedge: Option<Toggle<Hedge>>,
     /// Whether the time to the first byte tells `balance: ewma` and `prequal` how fast an endpoint is; false for long polls.
     /// Default: true.
     pub(crate) measure: Option<bool>,
@@ -112,6 +115,23 @@ pub(crate) struct Retry {
     pub(crate) backoff: Option<Duration>,
     /// Whether a request that is not idempotent may be sent again when it may have reached an endpoint. Default: false.
     pub(crate) non_idempotent: Option<bool>,
+}
+
+/// A second request to another endpoint when the first one takes long.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { after: p95, percent: 2 }"
+)]
+pub(crate) struct Hedge {
+    /// How long the first one may take: `p95` is what 95 % of the pool's requests took at most in the last 10 to 20
+    /// seconds, p50 to p99; or a time, 1ms to 1h. Default: p95.
+    #[schemars(extend("pattern" = "^(p[0-9]{2}|[0-9]+(ms|s|m|h|d))$"))]
+    pub(crate) after: Option<String>,
+    /// Second requests over ten seconds, 1 to 100 percent of the pool's requests; half of them are kept for requests that
+    /// take twice as long. Default: 2.
+    #[schemars(range(min = 1, max = 100))]
+    pub(crate) percent: Option<i64>,
 }
 
 /// Changes to headers, applied in this order: remove, set, add. Headers that frame a message or belong to one

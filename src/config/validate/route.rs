@@ -12,7 +12,7 @@ use super::super::raw::shapes::List;
 use super::super::report::Report;
 use super::super::similar;
 use super::keys::{Keys, hours, millis};
-use super::{headers, redirect, resources, respond, retry, rule, server};
+use super::{headers, hedge, redirect, resources, respond, retry, rule, server};
 
 const NAME_BYTES_MAX: usize = 128;
 /// Pool names that are compared with an unknown one: more would make a file of nothing but typos slow.
@@ -78,6 +78,7 @@ fn route(
         report,
     );
     let retry = retry::retry(raw.retry.as_ref(), &at.key("retry"), report);
+    let hedge = hedge::hedge(raw.hedge.as_ref(), &rule, &at.key("hedge"), report);
     let mut keys = Keys::of(at, report);
     Route {
         name,
@@ -87,6 +88,7 @@ fn route(
         action,
         timeout: keys.duration("timeout", raw.timeout.as_ref(), millis(1)..=hours(24)),
         retry,
+        hedge,
         measure: raw.measure.unwrap_or(true),
         priority: priority(raw.priority),
         demand: None,
@@ -186,6 +188,7 @@ fn warn_of_no_effect(raw: &raw::Route, at: &At<'_>, report: &mut Report<'_>) {
     let given = [
         ("timeout", raw.timeout.is_some()),
         ("retry", raw.retry.is_some()),
+        ("hedge", raw.hedge.is_some()),
         ("measure", raw.measure.is_some()),
         ("priority", raw.priority.is_some()),
         ("demand", raw.demand.is_some()),

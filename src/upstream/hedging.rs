@@ -1,0 +1,283 @@
+//! When a request that waits for its endpoint asks a second one: hedging.
+//!
+//! Definition (Dean and Barroso, "The Tail at Scale", 2013): a request that has waited longer than most do
+//! is sent to another endpoint as well; who answers first serves it. "Longer than most" is a quantile of
+//! what requests of the same pool waited for their heads lately, or a fixed time.
+//!
+//! Bound: over ten seconds, second requests are at most `percent` of the requests. Half of that is kept
+//! for requests that wait twice as long, or those a little late would leave nothing for those that hang.
+//! Process-lived, one for each pool, so that a reload neither forgets the waits nor grants anew. Pure:
+//! `now` is passed in. Asked by `proxy::hedge`.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::retry_budget::RetryBudget;
+use crate::config::model::{self, HedgeAfter};
+
+/// Each window counts so long; a quantile is of the running window and the one before.
+const WINDOW: Duration = Duration::from_secs(10);
+/// With fewer, a quantile would be a guess.
+const WAITS_MIN: u32 = 100;
+
+pub struct Hedging {
+    waits: Mutex<Waits>,
+    budget: RetryBudget,
+}
+
+/// How long a request has waited that asks for a second endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lateness {
+    Late,
+    TwiceAsLate,
+}
+
+// === impl Lateness ===
+
+impl Lateness {
+    /// How long a request has waited then, if it is late after `delay`.
+    pub fn wait(self, delay: Duration) -> Duration {
+        match self {
+            Lateness::Late => delay,
+            Lateness::TwiceAsLate => delay.saturating_mul(2),
+        }
+    }
+
+    /// When one that was refused asks again; `None`: never.
+    pub fn next(self) -> Option<Lateness> {
+        (self == Lateness::Late).then_some(Lateness::TwiceAsLate)
+    }
+}
+
+// === impl Hedging ===
+
+impl Hedging {
+    pub fn new(now: Instant) -> Hedging {
+        Hedging {
+            waits: Mutex::new(Waits::new(now)),
+            budget: RetryBudget::new(now),
+        }
+    }
+
+    /// A request has come that may be hedged.
+    pub fn deposit(&self, now: Instant) {
+        self.budget.deposit(now);
+    }
+
+    /// A request waited so long for its first endpoint, or gave up waiting.
+    pub fn learn(&self, wait: Duration, now: Instant) {
+        self.waits.lock().add(wait, now);
+    }
+
+    /// How long a request waits before it is late; `None`: nobody knows yet.
+    pub fn delay(&self, after: HedgeAfter, now: Instant) -> Option<Duration> {
+        match after {
+            HedgeAfter::Time(time) => Some(time),
+            HedgeAfter::Percentile(percent) => self.waits.lock().quantile(percent, now),
+        }
+    }
+
+    /// Asks for a second request; false: the budget has none for it.
+    pub fn withdraw(&self, percent: u32, lateness: Lateness, now: Instant) -> bool {
+        let percent = match lateness {
+            Lateness::Late => percent / 2,
+            Lateness::TwiceAsLate => percent,
+        };
+        let allowed = model::RetryBudget {
+            percent,
+            per_second: 0,
+        };
+        self.budget.withdraw(&allowed, now)
+    }
+}
+
+/// Bounds of the histogram's buckets grow by a twelfth of a doubling, 6 %, from 100 µs to two hours.
+const BUCKETS: usize = 320;
+const FIRST_BOUND: f64 = 100e-6;
+const PER_DOUBLING: f64 = 12.0;
+
+/// Two windows' histograms of waits.
+struct Waits {
+    began: Instant,
+    running: Histogram,
+    before: Histogram,
+}
+
+struct Histogram {
+    count: u32,
+    buckets: Box<[u32; BUCKETS]>,
+}
+
+// === impl Waits ===
+
+impl Waits {
+    fn new(now: Instant) -> Waits {
+        Waits {
+            began: now,
+            running: Histogram::new(),
+            before: Histogram::new(),
+        }
+    }
+
+    fn add(&mut self, wait: Duration, now: Instant) {
+        self.turn(now);
+        self.running.add(wait);
+    }
+
+    fn quantile(&mut self, percent: u32, now: Instant) -> Option<Duration> {
+        self.turn(now);
+        let count = self.running.count + self.before.count;
+        if count < WAITS_MIN {
+            return None;
+        }
+        let rank = (u64::from(count) * u64::from(percent)).div_ceil(100);
+        let both = self.running.buckets.iter().zip(self.before.buckets.iter());
+        let mut below = 0;
+        let found = both
+            .map(|(one, other)| u64::from(one + other))
+            .position(|waits| {
+                below += waits;
+                below >= rank
+            });
+        found.map(upper_bound)
+    }
+
+    /// Begins a new window when the running one is over.
+    fn turn(&mut self, now: Instant) {
+        let age = now.saturating_duration_since(self.began);
+        if age < WINDOW {
+            return;
+        }
+        self.began = now;
+        std::mem::swap(&mut self.running, &mut self.before);
+        self.running.clear();
+        if age >= 2 * WINDOW {
+            self.before.clear();
+        }
+    }
+}
+
+// === impl Histogram ===
+
+impl Histogram {
+    fn new() -> Histogram {
+        Histogram {
+            count: 0,
+            buckets: Box::new([0; BUCKETS]),
+        }
+    }
+
+    fn add(&mut self, wait: Duration) {
+        self.count += 1;
+        self.buckets[bucket(wait)] += 1;
+    }
+
+    fn clear(&mut self) {
+        self.count = 0;
+        self.buckets.fill(0);
+    }
+}
+
+fn bucket(wait: Duration) -> usize {
+    let doublings = (wait.as_secs_f64() / FIRST_BOUND).max(1.0).log2();
+    ((doublings * PER_DOUBLING).ceil() as usize).min(BUCKETS - 1)
+}
+
+fn upper_bound(bucket: usize) -> Duration {
+    Duration::from_secs_f64(FIRST_BOUND * (bucket as f64 / PER_DOUBLING).exp2())
+}
+
+#[cfg(test)]
+mod tests {
+    use fastrand::Rng;
+
+    use super::*;
+
+    const P95: HedgeAfter = HedgeAfter::Percentile(95);
+
+    const fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    #[test]
+    fn a_percentile_is_known_when_enough_have_waited_and_within_its_bucket() {
+        let now = Instant::now();
+        let hedging = Hedging::new(now);
+        for wait in 1..=99 {
+            hedging.learn(millis(wait), now);
+        }
+        assert_eq!(hedging.delay(P95, now), None);
+        hedging.learn(millis(100), now);
+        let delay = hedging.delay(P95, now).unwrap();
+        assert!((millis(95)..millis(102)).contains(&delay), "{delay:?}");
+        let half = hedging.delay(HedgeAfter::Percentile(50), now).unwrap();
+        assert!((millis(50)..millis(54)).contains(&half), "{half:?}");
+        assert_eq!(
+            hedging.delay(HedgeAfter::Time(millis(7)), now),
+            Some(millis(7))
+        );
+    }
+
+    #[test]
+    fn it_moves_with_the_last_ten_to_twenty_seconds() {
+        let began = Instant::now();
+        let hedging = Hedging::new(began);
+        let learn =
+            |wait, at| (0..1000).for_each(|_| hedging.learn(millis(wait), began + millis(at)));
+        learn(1000, 0);
+        learn(10, 10_000);
+        let delay = |at| hedging.delay(P95, began + millis(at));
+        assert!(delay(19_999).is_some_and(|delay| delay > millis(900)));
+        assert!(delay(20_000).is_some_and(|delay| delay < millis(11)));
+        assert_eq!(delay(60_000), None, "an idle pool forgets");
+    }
+
+    #[test]
+    fn any_wait_has_a_bucket_whose_bound_is_not_below_it() {
+        let mut rng = Rng::with_seed(5);
+        for _ in 0..10_000 {
+            let wait = Duration::from_secs_f64(10_f64.powf(rng.f64() * 7.0 - 4.0));
+            let bound = upper_bound(bucket(wait)).as_secs_f64();
+            let wait = wait.as_secs_f64();
+            assert!(
+                bound >= wait * 0.999 && bound <= wait * 1.07,
+                "{wait} {bound}"
+            );
+        }
+        assert_eq!(bucket(Duration::ZERO), 0);
+        assert_eq!(bucket(Duration::MAX), BUCKETS - 1);
+    }
+
+    #[test]
+    fn second_requests_stay_within_their_share_whatever_is_asked_for() {
+        for seed in 0..10_000 {
+            let mut rng = Rng::with_seed(seed);
+            let mut now = Instant::now();
+            let hedging = Hedging::new(now);
+            let percent = rng.u32(1..=20);
+            let (mut requests, mut hedges, mut early) = (0_u32, 0_u32, 0_u32);
+            let end = now + millis(9_900);
+            while now < end {
+                hedging.deposit(now);
+                requests += 1;
+                let lateness = match rng.bool() {
+                    true => Lateness::Late,
+                    false => Lateness::TwiceAsLate,
+                };
+                let granted = hedging.withdraw(percent, lateness, now);
+                hedges += u32::from(granted);
+                early += u32::from(granted && lateness == Lateness::Late);
+                now += millis(rng.u64(1..300));
+            }
+            assert!(
+                hedges * 100 <= requests * percent,
+                "seed {seed}: {hedges} of {requests}"
+            );
+            assert!(
+                early * 100 <= requests * (percent / 2).max(1),
+                "seed {seed}: {early} early"
+            );
+        }
+    }
+}
