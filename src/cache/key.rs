@@ -11,6 +11,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use pingora_cache::key::{HashBinary, hash_key};
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     Http,
@@ -84,6 +86,19 @@ impl<'a> Resource<'a> {
             push_frame(&mut key, query.as_bytes());
         }
         key
+    }
+
+    /// Its key as the store knows it: a hash that nobody can find a second resource for.
+    pub fn primary(&self) -> HashBinary {
+        hash_key(self.key())
+    }
+
+    /// Path and query.
+    pub fn target(&self) -> Cow<'_, str> {
+        match &self.query {
+            Some(query) => Cow::Owned(format!("{}?{query}", self.path)),
+            None => Cow::Borrowed(&self.path),
+        }
     }
 
     /// RFC 6454 §4: scheme, host and port.

@@ -52,10 +52,13 @@ pub use index::Label;
 pub use purge::Purge;
 pub use transfer::Object;
 
+pub use fill::Fill;
+pub use meta::Meta;
+pub use shard::Found;
+
 use account::{Account, Charge};
 use body::Body;
-use fill::Fill;
-use shard::{Entry, Filling, Found, Shard, entry_cost};
+use shard::{Entry, Filling, Shard, entry_cost};
 
 type Fingerprints = HashMap<u64, u32, foldhash::fast::RandomState>;
 
@@ -133,9 +136,25 @@ impl Store {
         self.with(&key.primary, |shard| shard.find(key, tick))
     }
 
+    /// The newest object of a URL that `is_meant` means, by its head and its variance; those being
+    /// written are the newest. Counts as a use.
+    pub fn choose(
+        &self,
+        primary: &HashBinary,
+        is_meant: impl FnMut(&Meta, Option<&HashBinary>) -> bool,
+    ) -> Option<Found> {
+        let tick = self.tick();
+        self.with(primary, |shard| shard.choose(primary, tick, is_meant))
+    }
+
+    /// All variants of a URL, newest first.
+    pub fn variants(&self, primary: &HashBinary) -> Vec<Found> {
+        self.with(primary, |shard| shard.variants(primary))
+    }
+
     /// Begins to store a response. Never fails: a response that is not to be kept passes through.
     pub fn begin(&self, key: CompactCacheKey, meta: &CacheMeta) -> Fill {
-        let (meta, label) = meta::Meta::keep(meta);
+        let (meta, label) = Meta::keep(meta);
         let label = label.unwrap_or_default();
         let length = meta.content_length();
         let granted = self.admit(entry_cost(&meta, &label), length);
@@ -180,7 +199,7 @@ impl Store {
     /// gone, or has been replaced by another since.
     pub fn update(&self, key: &CompactCacheKey, meta: &CacheMeta) -> bool {
         let updated = meta.updated();
-        let (meta, label) = meta::Meta::keep(meta);
+        let (meta, label) = Meta::keep(meta);
         let created = meta.created();
         let slot = |shard: &Shard| {
             let is_same = |entry: &Entry| entry.meta.created() == created;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pingora_cache::CacheMeta;
 use pingora_cache::key::{CompactCacheKey, HashBinary};
 
+use crate::cache::entry;
 use crate::cache::store::{Label, Object};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,13 +41,16 @@ impl Record {
 
     /// `None` if the headers are not what this version of Pingora packs.
     pub fn into_object(self) -> Option<Object> {
+        let mut meta = CacheMeta::deserialize(&self.times, &self.header).ok()?;
+        let terms = entry::restored(&meta);
+        meta.extensions_mut().insert(terms);
         Some(Object {
             key: CompactCacheKey {
                 primary: self.primary,
                 variance: self.variance.map(Box::new),
                 user_tag: self.user_tag.into(),
             },
-            meta: CacheMeta::deserialize(&self.times, &self.header).ok()?,
+            meta,
             label: Label::at(&self.place, self.tags.iter().map(String::as_str)),
             body: self.body,
         })

@@ -107,6 +107,12 @@ impl Terms {
         }
     }
 
+    /// The same, stale at `at` if it was fresh for longer.
+    pub fn until(self, at: SystemTime) -> Terms {
+        let lifetime = self.lifetime.min(between(self.born, at));
+        Terms { lifetime, ..self }
+    }
+
     /// What `Age` says on a response sent at `now`, in whole seconds.
     pub fn age(&self, now: SystemTime) -> Duration {
         Duration::from_secs(between(self.born, now).as_secs())

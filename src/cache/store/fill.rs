@@ -57,9 +57,18 @@ impl Fill {
         }
     }
 
-    #[cfg(test)]
     pub fn body(&self) -> &Arc<Body> {
         &self.body
+    }
+
+    /// The generation of the entry it is to become.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Whether its bytes leave with their readers: it will not be stored.
+    pub fn is_passing(&self) -> bool {
+        self.body.is_passing()
     }
 
     /// Bytes of the account it holds beside its body.

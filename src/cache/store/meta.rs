@@ -73,6 +73,15 @@ impl Meta {
         }
     }
 
+    pub fn head(&self) -> &ResponseHeader {
+        self.kept.response_header()
+    }
+
+    /// What was put into the extensions of the `CacheMeta`.
+    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.kept.extensions().get()
+    }
+
     /// Bytes it takes.
     pub fn cost(&self) -> usize {
         self.cost

@@ -60,6 +60,15 @@ impl Entry {
         }
     }
 
+    fn found(&self) -> Found {
+        Found {
+            meta: Arc::clone(&self.meta),
+            body: Arc::clone(&self.body),
+            id: self.id,
+            variance: self.key.variance.as_deref().copied(),
+        }
+    }
+
     /// Bytes of the account it holds.
     pub fn charged(&self) -> usize {
         self.charge.bytes() + self.body.charged()
@@ -87,6 +96,8 @@ pub struct Found {
     pub meta: Arc<Meta>,
     pub body: Arc<Body>,
     pub id: u64,
+    /// Which variant it is.
+    pub variance: Option<HashBinary>,
 }
 
 pub struct Shard {
@@ -160,21 +171,53 @@ impl Shard {
         }
         let slot = self.slot(key)?;
         self.order.touch(slot, tick);
-        let entry = self.get(slot)?;
-        Some(Found {
-            meta: Arc::clone(&entry.meta),
-            body: Arc::clone(&entry.body),
-            id: entry.id,
-        })
+        self.get(slot).map(Entry::found)
+    }
+
+    /// The newest of a URL that is meant; it counts as used.
+    pub fn choose(
+        &mut self,
+        primary: &HashBinary,
+        tick: u64,
+        mut is_meant: impl FnMut(&Meta, Option<&HashBinary>) -> bool,
+    ) -> Option<Found> {
+        let fills = self.open_fills(primary);
+        let mut meant = fills.filter(|fill| is_meant(&fill.meta, fill.key.variance.as_deref()));
+        if let Some(fill) = meant.next() {
+            return Some(fill.found());
+        }
+        drop(meant);
+        let mut slots = self.family(primary).iter().rev().copied();
+        let slot = slots.find(|slot| {
+            let entry = self.get(*slot);
+            entry.is_some_and(|entry| is_meant(&entry.meta, entry.key.variance.as_deref()))
+        })?;
+        self.order.touch(slot, tick);
+        self.get(slot).map(Entry::found)
+    }
+
+    /// All of a URL, newest first.
+    pub fn variants(&self, primary: &HashBinary) -> Vec<Found> {
+        let slots = self.family(primary).iter().rev();
+        let stored = slots.filter_map(|slot| self.get(*slot).map(Entry::found));
+        let fills = self.open_fills(primary).map(Filling::found);
+        fills.chain(stored).collect()
+    }
+
+    /// The fills of a URL that are to be stored, newest first.
+    fn open_fills(&self, primary: &HashBinary) -> impl Iterator<Item = &Filling> {
+        // Mostly nothing is being written at all, and then no key is hashed.
+        let fills = match self.fills.is_empty() {
+            true => None,
+            false => self.fills.get(primary),
+        };
+        let newest_first = fills.into_iter().flatten().rev();
+        newest_first.filter(|fill| !fill.body.is_passing())
     }
 
     fn find_filling(&self, key: &CompactCacheKey) -> Option<Found> {
-        if self.fills.is_empty() {
-            return None;
-        }
-        let fills = self.fills.get(&key.primary)?;
-        let is_open = |fill: &&Filling| fill.key == *key && !fill.body.is_passing();
-        fills.iter().rev().find(is_open).map(Filling::found)
+        let mut fills = self.open_fills(&key.primary);
+        fills.find(|fill| fill.key == *key).map(Filling::found)
     }
 
     /// The object that one fill writes, passing or not.
@@ -306,6 +349,7 @@ impl Filling {
             meta: Arc::clone(&self.meta),
             body: Arc::clone(&self.body),
             id: self.id,
+            variance: self.key.variance.as_deref().copied(),
         }
     }
 

@@ -1,4 +1,8 @@
-//! What the cache may hold.
+//! What the cache may hold, and what a route asks of it.
+
+use std::time::Duration;
+
+use http::HeaderName;
 
 /// The memory in which responses are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,4 +20,92 @@ pub enum Eviction {
     Lru,
     /// As S3-FIFO says (SOSP 2023).
     S3Fifo,
+}
+
+/// How a route uses the cache.
+#[derive(Clone, Debug)]
+pub struct RouteCache {
+    /// Lifetime of a response that says nothing of it; `None`: it is not kept.
+    pub default_ttl: Option<Duration>,
+    /// How long after its end a response is sent while it is fetched anew, if it does not say itself.
+    pub stale_while_revalidate: Duration,
+    /// How long after its end a response is sent when the endpoint fails, if it does not say itself.
+    pub grace: Duration,
+    pub query: QueryArguments,
+    /// Request headers that tell responses apart, whatever `Vary` says.
+    pub headers: Vec<HeaderName>,
+    /// Cookies that do, by name.
+    pub cookies: Vec<String>,
+    pub honour: Honour,
+    /// Response fields that speak in place of `Cache-Control`, first one first.
+    pub targeted: Vec<HeaderName>,
+    /// Keep responses with `Set-Cookie`.
+    pub set_cookie: bool,
+    /// Ask for a range that is not stored as the client did.
+    pub passes_ranges: bool,
+    /// How long to wait for another request's answer. Zero: not at all.
+    pub lock_timeout: Duration,
+    /// Tell the key in `Cache-Status`.
+    pub status_key: bool,
+    /// Send `X-Cache`.
+    pub x_cache: bool,
+}
+
+/// Which query arguments tell responses apart; `utm_*` is every name that begins so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum QueryArguments {
+    #[default]
+    All,
+    Except(Vec<String>),
+    Only(Vec<String>),
+}
+
+/// The directives of requests that count (RFC 9111 §5.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Honour {
+    pub no_cache: bool,
+    pub no_store: bool,
+    pub only_if_cached: bool,
+    pub max_age: bool,
+    pub max_stale: bool,
+    pub min_fresh: bool,
+}
+
+impl Default for RouteCache {
+    fn default() -> RouteCache {
+        RouteCache {
+            default_ttl: None,
+            stale_while_revalidate: Duration::ZERO,
+            grace: Duration::ZERO,
+            query: QueryArguments::All,
+            headers: Vec::new(),
+            cookies: Vec::new(),
+            honour: Honour::ALL,
+            targeted: vec![HeaderName::from_static("cdn-cache-control")],
+            set_cookie: false,
+            passes_ranges: false,
+            lock_timeout: Duration::from_secs(5),
+            status_key: false,
+            x_cache: false,
+        }
+    }
+}
+
+impl Honour {
+    pub const ALL: Honour = Honour {
+        no_cache: true,
+        no_store: true,
+        only_if_cached: true,
+        max_age: true,
+        max_stale: true,
+        min_fresh: true,
+    };
+    pub const NONE: Honour = Honour {
+        no_cache: false,
+        no_store: false,
+        only_if_cached: false,
+        max_age: false,
+        max_stale: false,
+        min_fresh: false,
+    };
 }
