@@ -66,7 +66,7 @@ fn picks(criterion: &mut Criterion) {
         Balance::Random,
         Balance::P2c,
         Balance::Ewma,
-        Balance::Prequal,
+        Balance::Prequal(None),
         Balance::Resource,
         hash(HashTable::Ring),
         hash(HashTable::Maglev),

@@ -1,4 +1,5 @@
-//! Health of endpoints: what probes say (here and in `active`) and what requests say (`passive`).
+//! Health of endpoints: what probes say (here and in `active`), what requests say (`passive`), and how
+//! busy the endpoints say they are (`load`).
 //!
 //! Here is the pure transition of one endpoint's probe history.
 //! [`History::observe`] takes the state an endpoint is in and one probe's result, and says what
@@ -15,6 +16,7 @@ use crate::upstream::endpoint::State;
 
 pub mod active;
 pub mod breaker;
+pub mod load;
 pub mod outlier;
 pub mod panic;
 pub mod passive;

@@ -32,6 +32,7 @@ pub mod fair;
 pub mod hedging;
 pub mod kept;
 pub mod latency;
+pub mod load_probes;
 pub mod load_report;
 pub mod member;
 pub mod members;
@@ -58,8 +59,9 @@ pub(crate) mod tests;
 use discovery::Pace;
 use endpoint::{Endpoint, State};
 use hedging::Hedging;
+use load_probes::LoadProbes;
 use member::{Member, MemberSpec};
-use members::{Candidates, Members};
+use members::{Candidates, Members, Shared};
 use peer::{PeerError, PeerTemplate};
 use pick_context::PickContext;
 use registry::Registry;
@@ -74,7 +76,7 @@ pub struct Pool {
     registry: Arc<Registry>,
     targets: Targets,
     peers: PeerTemplate,
-    sticky: Option<Arc<Sticky>>,
+    shared: Shared,
     members: ArcSwap<Members>,
     /// `None`: no request ever waits for its turn.
     limits: Option<Arc<Limits>>,
@@ -101,7 +103,12 @@ impl Pool {
             .as_ref()
             .map(|sticky| Sticky::build(&config.name, sticky).map(Arc::new))
             .transpose()?;
-        let members = members(config, registry, sticky.as_ref(), targets.specs());
+        let shared = Shared {
+            picking: registry.picking(&config.name),
+            sticky,
+            load_probes: load_probes(&config.balance),
+        };
+        let members = members(config, registry, &shared, targets.specs());
         let limits = config.is_limited().then(|| {
             let metrics = registry.metrics().queue(&config.name);
             Limits::new(config, registry.turns(&config.name), metrics)
@@ -111,7 +118,7 @@ impl Pool {
             registry: registry.clone(),
             targets,
             peers,
-            sticky,
+            shared,
             members: ArcSwap::from_pointee(members),
             limits,
             retry_budget: registry.retry_budget(&config.name),
@@ -123,9 +130,12 @@ impl Pool {
         }))
     }
 
-    /// A request has come, which pays for a part of a retry.
-    pub fn deposit_retry(&self, now: Instant) {
+    /// A request has come, which pays for a part of a retry and for load probes.
+    pub fn request_came(&self, now: Instant) {
         self.retry_budget.deposit(now);
+        if let Some(probes) = &self.shared.load_probes {
+            probes.pay();
+        }
     }
 
     /// Asks for a retry that an endpoint may have to work for; false: the pool cannot afford it.
@@ -160,7 +170,12 @@ impl Pool {
     }
 
     pub fn sticky(&self) -> Option<&Sticky> {
-        self.sticky.as_deref()
+        self.shared.sticky.as_deref()
+    }
+
+    /// How its endpoints are asked for their load; `None`: they are not.
+    pub fn load_probes(&self) -> Option<&Arc<LoadProbes>> {
+        self.shared.load_probes.as_ref()
     }
 
     pub fn members(&self) -> Arc<Members> {
@@ -190,7 +205,7 @@ impl Pool {
         if self.members.load().specs() == specs {
             return false;
         }
-        let members = members(&self.config, &self.registry, self.sticky.as_ref(), specs);
+        let members = members(&self.config, &self.registry, &self.shared, specs);
         self.members.store(Arc::new(members));
         self.changes.send_modify(|changes| *changes += 1);
         true
@@ -215,13 +230,14 @@ impl Pool {
 fn members(
     config: &model::Pool,
     registry: &Registry,
-    sticky: Option<&Arc<Sticky>>,
+    shared: &Shared,
     specs: Vec<MemberSpec>,
 ) -> Members {
     let pool = &config.name;
     let live = |spec: &MemberSpec| Some((spec.weight, registry.find(pool, spec.address)?));
     let live: Vec<(u32, Arc<Endpoint>)> = specs.iter().filter_map(live).collect();
     let initial = initial_state(config.health.as_ref(), &live);
+    let sticky = shared.sticky.as_ref();
     let member = |spec: &MemberSpec| {
         let endpoint = registry.endpoint(pool, spec.address, || initial);
         let dimensions = config.resources.dimensions.iter();
@@ -238,8 +254,14 @@ fn members(
         })
     };
     let all = specs.iter().map(member).collect();
-    let picking = registry.picking(pool);
-    Members::new(&config.balance, specs, all, picking, sticky.cloned())
+    Members::new(&config.balance, specs, all, shared.clone())
+}
+
+fn load_probes(balance: &model::Balance) -> Option<Arc<LoadProbes>> {
+    match balance {
+        model::Balance::Prequal(Some(probe)) => Some(Arc::new(LoadProbes::new(probe))),
+        _ => None,
+    }
 }
 
 /// What an endpoint starts as when it joins the `live` ones (with their weights).

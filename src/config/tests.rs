@@ -47,7 +47,7 @@ fn the_reference_file_sets_what_it_says() {
     );
     assert_eq!(live.pools[0].name, "api");
     assert!(matches!(live.routes[0].action, Action::Pool(0)));
-    assert!(matches!(live.routes[4].action, Action::Pool(2)));
+    assert!(matches!(live.routes[5].action, Action::Pool(3)));
     assert_eq!(live.routes[0].body_limit, Some(10 << 20));
     let names: Vec<_> = live
         .routes
@@ -56,7 +56,14 @@ fn the_reference_file_sets_what_it_says() {
         .collect();
     assert_eq!(
         names,
-        ["shop-api", "/old/*", "/robots.txt", "/transcode/*", "*"]
+        [
+            "shop-api",
+            "/old/*",
+            "/robots.txt",
+            "/search",
+            "/transcode/*",
+            "*"
+        ]
     );
 }
 

@@ -5,6 +5,7 @@
 //! timeout. TCP is Pingora's `TcpHealthCheck`. HTTP is ours, because Pingora's has one `Host` and
 //! SNI for all endpoints, drains bodies without bound and cannot look into them.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -40,6 +41,8 @@ pub type Check = Arc<dyn HealthCheck + Send + Sync>;
 pub struct Prober {
     tcp: TcpHealthCheck,
     http: Connector,
+    /// For load probes, which keep their connections.
+    pub(super) kept: Connector,
     pub(super) permits: Semaphore,
 }
 
@@ -51,6 +54,7 @@ impl Prober {
         Arc::new(Prober {
             tcp,
             http: Connector::new(None),
+            kept: Connector::new(None),
             permits: Semaphore::new(PROBES_MAX),
         })
     }
@@ -136,7 +140,12 @@ impl HttpCheck {
     fn request(&self, target: &Backend) -> Result<Box<RequestHeader>> {
         let probe = &self.probe;
         let mut request = RequestHeader::build(probe.method.clone(), probe.path.as_bytes(), None)?;
-        request.insert_header(HOST, self.authority(target))?;
+        let host_header = match (&probe.host, target.addr.as_inet()) {
+            (Some(given), _) => given.clone(),
+            (None, Some(address)) => authority(&self.pool, *address, host(target)),
+            (None, None) => target.addr.to_string(),
+        };
+        request.insert_header(HOST, host_header)?;
         request.insert_header(USER_AGENT, "weir")?;
         for (name, value) in &probe.headers {
             request.insert_header(name, value)?;
@@ -145,32 +154,8 @@ impl HttpCheck {
         Ok(Box::new(request))
     }
 
-    /// The configured `Host`, else the endpoint's name with its port, else its address.
-    fn authority(&self, target: &Backend) -> String {
-        if let Some(host) = &self.probe.host {
-            return host.clone();
-        }
-        let standard = if self.pool.peers().is_tls() { 443 } else { 80 };
-        let port = target
-            .addr
-            .as_inet()
-            .map_or(standard, |address| address.port());
-        match host(target) {
-            Some(host) if port == standard => host.to_owned(),
-            Some(host) => format!("{host}:{port}"),
-            None => target.addr.to_string(),
-        }
-    }
-
     async fn expect_status(&self, session: &mut HttpSession) -> Result<()> {
-        let status = loop {
-            session.read_response().await?;
-            match session.get_status().map_or(0, |status| status.as_u16()) {
-                // An interim response; switching protocols is a final one.
-                100 | 102..=199 => {}
-                status => break status,
-            }
-        };
+        let status = final_status(session).await?;
         let accepted = |&(low, high): &(u16, u16)| (low..=high).contains(&status);
         if self.probe.statuses.iter().any(accepted) {
             return Ok(());
@@ -193,6 +178,29 @@ impl HttpCheck {
             return Ok(());
         }
         Err(Error::new(ErrorType::Custom(UNMATCHED_BODY)))
+    }
+}
+
+/// The `Host` of a probe: the endpoint's name with its port, else its address.
+pub(super) fn authority(pool: &Pool, address: SocketAddr, host: Option<&str>) -> String {
+    let standard = if pool.peers().is_tls() { 443 } else { 80 };
+    let port = address.port();
+    match host {
+        Some(host) if port == standard => host.to_owned(),
+        Some(host) => format!("{host}:{port}"),
+        None => address.to_string(),
+    }
+}
+
+/// Reads up to the final response's head.
+pub(super) async fn final_status(session: &mut HttpSession) -> Result<u16> {
+    loop {
+        session.read_response().await?;
+        match session.get_status().map_or(0, |status| status.as_u16()) {
+            // An interim response; switching protocols is a final one.
+            100 | 102..=199 => {}
+            status => return Ok(status),
+        }
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) async fn next_member(
 ) -> Result<Arc<Member>, Ending> {
     let last_outcome = ctx.attempts.current().map(|attempt| attempt.outcome);
     if last_outcome.is_none() {
-        pool.deposit_retry(ctx.started);
+        pool.request_came(ctx.started);
     }
     if ctx.route().is_some_and(|route| !route.config.measure) {
         ctx.attempts.do_not_measure();

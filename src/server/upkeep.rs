@@ -1,4 +1,5 @@
-//! The background work of the snapshot in force: resolving names and probing endpoints.
+//! The background work of the snapshot in force: resolving names, probing endpoints and asking
+//! them for their load.
 //!
 //! Loops belong to a snapshot; when a reload publishes the next one they are dropped and started
 //! anew, while what they learned stays with the endpoints. Runs as one Pingora background service.
@@ -56,6 +57,7 @@ impl Upkeep {
             loops.spawn(discovery.run());
             loops.spawn(health::passive::run(pool.clone()));
             loops.spawn(health::active::run(pool.clone(), self.prober.clone()));
+            loops.spawn(health::load::run(pool.clone(), self.prober.clone()));
         }
         loops
     }

@@ -161,6 +161,7 @@ impl Metrics {
             limit: families.limit.clone(),
             reserved: families.reserved.clone(),
             probes: families.probes.clone(),
+            load_probes: families.load_probes.clone(),
         }
     }
 
@@ -189,10 +190,10 @@ impl Metrics {
             let labels = [pool, endpoint, outcome];
             let _ = families.failures.remove_label_values(&labels);
         }
-        for result in ["pass", "fail"] {
-            let _ = families
-                .probes
-                .remove_label_values(&[pool, endpoint, result]);
+        for result in ["pass", "fail", "report", "no_report"] {
+            let labels = [pool, endpoint, result];
+            let _ = families.probes.remove_label_values(&labels);
+            let _ = families.load_probes.remove_label_values(&labels);
         }
     }
 
@@ -289,6 +290,7 @@ struct Endpoints {
     limit: IntGaugeVec,
     reserved: GaugeVec,
     probes: IntCounterVec,
+    load_probes: IntCounterVec,
 }
 
 impl Endpoints {
@@ -337,6 +339,11 @@ impl Endpoints {
             probes: declare.counters(
                 "weir_probes_total",
                 "Health probes, by result.",
+                &["pool", "endpoint", "result"],
+            ),
+            load_probes: declare.counters(
+                "weir_load_probes_total",
+                "Questions to endpoints for their load, by result: report, no_report or fail.",
                 &["pool", "endpoint", "result"],
             ),
         }
@@ -397,6 +404,7 @@ pub struct EndpointMetrics {
     limit: IntGaugeVec,
     reserved: GaugeVec,
     probes: IntCounterVec,
+    load_probes: IntCounterVec,
 }
 
 impl EndpointMetrics {
@@ -426,6 +434,12 @@ impl EndpointMetrics {
     pub fn reserved(&self, pool: &str, endpoint: &str, dimension: &str) -> Gauge {
         self.reserved
             .with_label_values(&[pool, endpoint, dimension])
+    }
+
+    pub fn load_probed(&self, pool: &str, endpoint: &str, result: &str) {
+        self.load_probes
+            .with_label_values(&[pool, endpoint, result])
+            .inc();
     }
 
     pub fn probed(&self, pool: &str, endpoint: &str, pass: bool) {

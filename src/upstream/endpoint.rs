@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 use super::adaptive_limit::{self, AdaptiveLimit};
 use super::circuit::{Circuit, Gate, Phase};
 use super::latency::Latency;
-use super::load_report;
+use super::load_report::LoadReport;
 use super::observation::{Answer, Observation};
 use super::penalty::penalty;
 use super::record::{Record, Trial};
@@ -355,10 +355,21 @@ impl Endpoint {
         if self.record.note(observation) {
             self.alert.notify_one();
         }
-        if let (Some(signals), Answer::Response(_, headers)) = (self.signals(), observation.answer)
-            && let Some(total) = load_report::in_flight(headers)
-        {
+        if let (Some(_), Answer::Response(_, headers)) = (self.signals(), observation.answer) {
+            self.reported(&LoadReport::of_response(headers), now);
+        }
+    }
+
+    /// Takes note of what it says of itself, where somebody looks at that.
+    pub fn reported(&self, report: &LoadReport, now: Instant) {
+        let Some(signals) = self.signals() else {
+            return;
+        };
+        if let Some(total) = report.in_flight {
             signals.reported(total, self.in_flight(), now);
+        }
+        if let Some(latency) = report.latency {
+            signals.reported_latency(latency, now);
         }
     }
 
@@ -429,6 +440,16 @@ impl Endpoint {
         if pass && self.gate() == Gate::Shut {
             self.tried(Trial::Passed);
         }
+    }
+
+    /// Counts a load probe; `None`: it was not answered.
+    pub fn load_probed(&self, report: Option<&LoadReport>) {
+        let result = match report {
+            None => "fail",
+            Some(report) if *report == LoadReport::default() => "no_report",
+            Some(_) => "report",
+        };
+        self.metrics.load_probed(&self.pool, &self.name, result);
     }
 
     /// The outcomes that were counted.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::endpoint::Lease;
+use super::load_probes::LoadProbes;
 use super::member::{EndpointTable, Member, MemberSpec, member_of};
 use super::pick_context::{PickContext, Wanted};
 use super::registry::Picking;
@@ -26,9 +27,16 @@ pub struct Members {
     primary: Order,
     /// Consulted only when no primary member is left to try.
     backup: Order,
+    shared: Shared,
+}
+
+/// What all memberships of a pool share.
+#[derive(Clone)]
+pub(super) struct Shared {
     /// Makes pick and lease one step, so that concurrent picks see each other's in-flight.
-    picking: Picking,
-    sticky: Option<Arc<Sticky>>,
+    pub(super) picking: Picking,
+    pub(super) sticky: Option<Arc<Sticky>>,
+    pub(super) load_probes: Option<Arc<LoadProbes>>,
 }
 
 /// The endpoints one request may try, best first, each at most once.
@@ -63,18 +71,16 @@ impl Members {
         balance: &Balance,
         specs: Vec<MemberSpec>,
         members: Vec<Arc<Member>>,
-        picking: Picking,
-        sticky: Option<Arc<Sticky>>,
+        shared: Shared,
     ) -> Self {
         let (backup, primary): (Vec<_>, Vec<_>) =
             members.iter().cloned().partition(|member| member.backup);
         Members {
             specs,
             table: EndpointTable::new(members),
-            primary: Order::new(balance, primary),
-            backup: Order::new(balance, backup),
-            picking,
-            sticky,
+            primary: Order::new(balance, primary, &shared),
+            backup: Order::new(balance, backup, &shared),
+            shared,
         }
     }
 
@@ -93,7 +99,7 @@ impl Members {
     }
 
     fn affinity(&self, context: &PickContext<'_>) -> Affinity {
-        let sticky = self.sticky.as_ref();
+        let sticky = self.shared.sticky.as_ref();
         sticky.map_or_else(Affinity::default, |sticky| {
             sticky.affinity(&context.brought, self.all())
         })
@@ -117,7 +123,7 @@ impl Candidates {
     /// Picks the best endpoint that may be picked now and was not yet handed out by this value, and
     /// leases it.
     pub fn lease_next(&mut self) -> Option<Pick> {
-        let _picking = self.members.picking.lock();
+        let _picking = self.members.shared.picking.lock();
         let member = match self.affinity.look(&self.wanted) {
             Look::Stay(member) => member,
             Look::Stop(_) => return None,
@@ -186,7 +192,7 @@ enum Walk {
 }
 
 impl Order {
-    fn new(balance: &Balance, members: Vec<Arc<Member>>) -> Self {
+    fn new(balance: &Balance, members: Vec<Arc<Member>>, shared: &Shared) -> Self {
         let table = Arc::new(EndpointTable::new(members));
         match balance {
             Balance::RoundRobin => Order::RoundRobin(selector(&table)),
@@ -195,7 +201,7 @@ impl Order {
             Balance::P2c => Order::P2c(selector(&table)),
             Balance::Ewma => Order::Ewma(selector(&table)),
             Balance::Resource => Order::Resource(selector(&table)),
-            Balance::Prequal => Order::Prequal(selector(&table)),
+            Balance::Prequal(_) => Order::Prequal(prequal(&table, shared.load_probes.clone())),
             Balance::Hash(hash) => match hash.table {
                 HashTable::Ring => Order::HashRing(hashing(&table, hash.bounded_load)),
                 HashTable::Maglev => Order::HashMaglev(hashing(&table, hash.bounded_load)),
@@ -227,6 +233,11 @@ where
 
 fn hashing<T: Table>(table: &EndpointTable, bound: Option<u32>) -> Arc<Selector<Hash<T>>> {
     let algorithm = |slots: &Slots| Hash::with_bound(slots, fastrand::u64(..), bound);
+    Arc::new(Selector::with(&table.backends(), table, algorithm))
+}
+
+fn prequal(table: &EndpointTable, probes: Option<Arc<LoadProbes>>) -> Arc<Selector<Prequal>> {
+    let algorithm = |slots: &Slots| Prequal::with_probes(slots, fastrand::u64(..), probes);
     Arc::new(Selector::with(&table.backends(), table, algorithm))
 }
 

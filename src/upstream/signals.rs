@@ -8,8 +8,9 @@
 //! towards zero while nothing comes, so that a slow endpoint is tried again.
 //!
 //! The guard against fast failures (the paper's sinkholing): an endpoint that failed is avoided for
-//! its penalty's time. A report of the endpoint's load holds for one second, the paper's age limit of
-//! a probe, and counts what it exceeds weir's own attempts by.
+//! its penalty's time. What the endpoint reports holds for one second, the paper's age limit of a
+//! probe: of its load counts what exceeds weir's own attempts, of its latency what exceeds weir's
+//! own estimate.
 //!
 //! Kept for endpoints of pools that ask for it only; survives reloads with its endpoint. Cost: a short
 //! lock and a median of eight for each response; reads are of atomic words. Pure but for those: `now`
@@ -24,15 +25,17 @@ use super::latency::{COLD, FLOOR, Reading, WAIT_MAX, hundredths};
 
 const BANDS: usize = 12;
 const RECENT: usize = 8;
-/// In hundredths of a second.
-const REPORT_AGE_MAX: u64 = 100;
+/// How long a report counts.
+pub const REPORT_AGE_MAX: Duration = Duration::from_secs(1);
 
 pub struct Signals {
     born: Instant,
     /// Hundredths of a second since birth.
     avoided_until: AtomicU64,
-    /// A [`Reading`] of requests instead of seconds.
+    /// A [`Reading`] of requests instead of seconds; 0: none yet.
     others: AtomicU64,
+    /// A [`Reading`]; 0: none yet.
+    told: AtomicU64,
     bands: Mutex<[Band; BANDS]>,
     /// The bands' medians, as [`Reading`]s; 0: none yet.
     medians: [AtomicU64; BANDS],
@@ -51,6 +54,7 @@ impl Signals {
             born: now,
             avoided_until: AtomicU64::new(0),
             others: AtomicU64::new(0),
+            told: AtomicU64::new(0),
             bands: Mutex::default(),
             medians: Default::default(),
         }
@@ -76,11 +80,12 @@ impl Signals {
 
     /// The endpoint says it has `total` requests in flight, of which `own` are ours.
     pub fn reported(&self, total: f64, own: u32, now: Instant) {
-        let others = Reading {
-            seconds: (total - f64::from(own)).max(0.0) as f32,
-            at: self.age(now) as u32,
-        };
-        self.others.store(others.packed(), Relaxed);
+        self.keep(&self.others, (total - f64::from(own)).max(0.0) as f32, now);
+    }
+
+    /// The endpoint says how long a response takes it.
+    pub fn reported_latency(&self, wait: Duration, now: Instant) {
+        self.keep(&self.told, wait.min(WAIT_MAX).as_secs_f32(), now);
     }
 
     #[inline]
@@ -91,18 +96,19 @@ impl Signals {
     /// Requests in flight that are not ours, as far as the endpoint said so lately.
     #[inline]
     pub fn others(&self, now: Instant) -> f32 {
-        let last = self.others.load(Relaxed);
-        if last == 0 {
-            return 0.0;
-        }
-        let Reading { seconds, at } = Reading::unpacked(last);
-        let age = self.age(now).saturating_sub(u64::from(at));
-        if age <= REPORT_AGE_MAX { seconds } else { 0.0 }
+        self.lately(&self.others, now)
     }
 
-    /// How many seconds a response takes when so many attempts run, itself included.
+    /// How many seconds a response takes when so many attempts run, itself included: as weir has
+    /// seen, or as the endpoint says if that is longer.
     #[inline]
     pub fn seconds(&self, in_flight: u32, now: Instant) -> f32 {
+        self.seen_seconds(in_flight, now)
+            .max(self.lately(&self.told, now))
+    }
+
+    #[inline]
+    fn seen_seconds(&self, in_flight: u32, now: Instant) -> f32 {
         let band = band(in_flight);
         let known = |band: usize| match self.medians[band].load(Relaxed) {
             0 => None,
@@ -113,6 +119,26 @@ impl Signals {
             Some(median) => median.decayed(self.age(now) as u32).seconds.max(FLOOR),
             None if in_flight <= 1 => FLOOR,
             None => COLD.as_secs_f32(),
+        }
+    }
+
+    fn keep(&self, report: &AtomicU64, seconds: f32, now: Instant) {
+        let at = self.age(now) as u32;
+        report.store(Reading { seconds, at }.packed(), Relaxed);
+    }
+
+    /// What was reported, 0 if that is too old.
+    #[inline]
+    fn lately(&self, report: &AtomicU64, now: Instant) -> f32 {
+        let last = report.load(Relaxed);
+        if last == 0 {
+            return 0.0;
+        }
+        let Reading { seconds, at } = Reading::unpacked(last);
+        let age = self.age(now).saturating_sub(u64::from(at));
+        match age <= hundredths(REPORT_AGE_MAX) {
+            true => seconds,
+            false => 0.0,
         }
     }
 
@@ -203,5 +229,17 @@ mod tests {
         // Less than what weir itself counts is no merit.
         signals.reported(0.0, 5, now);
         assert_eq!(signals.others(now), 0.0);
+    }
+
+    #[test]
+    fn a_reported_latency_counts_for_a_second_where_it_is_longer_than_the_seen_one() {
+        let now = Instant::now() + millis(10);
+        let signals = Signals::new(now - millis(10));
+        signals.answered(millis(50), 1, now);
+        signals.reported_latency(millis(1), now);
+        assert!(near(signals.seconds(1, now), 0.050));
+        signals.reported_latency(millis(400), now);
+        assert!(near(signals.seconds(1, now + millis(1000)), 0.400));
+        assert!(signals.seconds(1, now + millis(1010)) < 0.050);
     }
 }

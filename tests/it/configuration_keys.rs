@@ -77,6 +77,18 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::hashing::two_weirs_agree_whatever_the_order_of_their_endpoints",
     ),
     (
+        "pools.balance.prequal.probe.path",
+        "balancing::latency::prequal_turns_away_from_endpoints_that_say_to_a_probe_that_they_are_busy",
+    ),
+    (
+        "pools.balance.prequal.probe.per_request",
+        "balancing::latency::each_request_pays_for_so_many_load_probes",
+    ),
+    (
+        "pools.balance.prequal.probe.timeout",
+        "balancing::latency::a_load_probe_has_its_time_and_delays_no_request",
+    ),
+    (
         "pools.connect_timeout",
         "forwarding::connections::a_connection_that_is_not_made_in_time_is_a_connect_timeout",
     ),

@@ -140,7 +140,8 @@ pub enum Balance {
     Random,
     P2c,
     Ewma,
-    Prequal,
+    /// `None`: endpoints are not asked for their load.
+    Prequal(Option<LoadProbe>),
     Resource,
     Hash(Hash),
 }
@@ -154,11 +155,22 @@ impl Balance {
             Balance::Random => "random",
             Balance::P2c => "p2c",
             Balance::Ewma => "ewma",
-            Balance::Prequal => "prequal",
+            Balance::Prequal(_) => "prequal",
             Balance::Resource => "resource",
             Balance::Hash(_) => "hash",
         }
     }
+}
+
+/// How endpoints are asked for their load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadProbe {
+    /// Path and query, begins with `/`.
+    pub path: String,
+    /// Probes that each request pays for, in hundredths. 1..=1000.
+    pub per_request: u32,
+    /// What an answer may take.
+    pub timeout: Duration,
 }
 
 /// A bound of 1.25, in hundredths: the choice of Google and Vimeo.

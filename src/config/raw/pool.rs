@@ -86,8 +86,35 @@ pub(crate) enum Balance {
 )]
 pub(crate) struct BalanceMap {
     /// The same endpoint for the same key, as long as that one is ready and not too busy.
-    #[schemars(required)]
     pub(crate) hash: Option<Hash>,
+    /// The fastest endpoint among those that are not too busy.
+    pub(crate) prequal: Option<Prequal>,
+}
+
+/// Prequal: by what weir sees, and by what endpoints say.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { probe: { path: /load } }"
+)]
+pub(crate) struct Prequal {
+    /// Where endpoints say how busy they are. Default: they are not asked.
+    pub(crate) probe: Option<LoadProbe>,
+}
+
+/// Where endpoints say how busy they are: by `X-Weir-Load`, ORCA's header, or a body such as
+/// `{"in_flight": 12, "latency_ms": 35}`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { path: /load }")]
+pub(crate) struct LoadProbe {
+    /// Path and query, begins with `/`.
+    #[schemars(required)]
+    pub(crate) path: Option<String>,
+    /// Probes for each request of the pool, 0.01 to 10; an endpoint gets at most 200 in a second. Default: 3.
+    #[schemars(range(min = 0.01, max = 10.0))]
+    pub(crate) per_request: Option<f64>,
+    /// Time for an answer, 1ms to 1s. Default: 100ms.
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Consistent hashing: few keys move when an endpoint comes or goes.

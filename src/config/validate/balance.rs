@@ -1,12 +1,13 @@
 //! A pool's `balance`: a word, or a map with settings.
 
-use super::super::model::{Balance, HASH_BOUND_DEFAULT, Hash, HashKey, HashTable};
+use super::super::model::{Balance, HASH_BOUND_DEFAULT, Hash, HashKey, HashTable, LoadProbe};
 use super::super::path::At;
 use super::super::problem::quoted;
 use super::super::raw::pool as raw;
 use super::super::raw::shapes::{Factor, WordOr};
 use super::super::report::Report;
-use super::headers;
+use super::keys::{Keys, millis, seconds};
+use super::{headers, health};
 
 const NAME_BYTES_MAX: usize = 128;
 
@@ -19,18 +20,45 @@ pub(super) fn balance(
         None => Balance::LeastConn,
         Some(WordOr::Word(word)) => by_word(*word),
         Some(WordOr::Map(map)) => {
-            let at_hash = at.key("hash");
-            if map.hash.is_none() && !report.was_reported(&at_hash) {
-                report.problem(
-                    at,
-                    "has no hash, expected a map such as { hash: { key: path } }",
-                );
-            }
-            let nothing = raw::Hash::default();
-            let raw = map.hash.as_ref().unwrap_or(&nothing);
-            Balance::Hash(hash(raw, &at_hash, report))
+            let probe = map.prequal.as_ref().and_then(|prequal| {
+                let raw = prequal.probe.as_ref()?;
+                load_probe(raw, &at.key("prequal").key("probe"), report)
+            });
+            let hash = map
+                .hash
+                .as_ref()
+                .map(|raw| hash(raw, &at.key("hash"), report));
+            one_of(map, at, report);
+            hash.map_or(Balance::Prequal(probe), Balance::Hash)
         }
     }
+}
+
+/// Exactly one algorithm.
+fn one_of(map: &raw::BalanceMap, at: &At<'_>, report: &mut Report<'_>) {
+    let given = usize::from(map.hash.is_some()) + usize::from(map.prequal.is_some());
+    let was_reported = ["hash", "prequal"].map(|key| report.was_reported(&at.key(key)));
+    if given != 1 && !was_reported.contains(&true) {
+        let what = "expected exactly one of hash and prequal, such as { hash: { key: path } }";
+        report.problem(at, what);
+    }
+}
+
+fn load_probe(raw: &raw::LoadProbe, at: &At<'_>, report: &mut Report<'_>) -> Option<LoadProbe> {
+    let at_path = at.key("path");
+    if raw.path.is_none() {
+        report.missing(&at_path, "missing, expected a path such as \"/load\"");
+    }
+    let path = raw.path.as_deref();
+    let path = path.and_then(|path| health::probe_path(path, &at_path, report));
+    let mut keys = Keys::of(at, report);
+    let per_request = keys.decimal("per_request", raw.per_request, 0.01..=10.0);
+    let timeout = keys.duration("timeout", raw.timeout.as_ref(), millis(1)..=seconds(1));
+    Some(LoadProbe {
+        path: path?,
+        per_request: (per_request.unwrap_or(3.0) * 100.0).round() as u32,
+        timeout: timeout.unwrap_or(millis(100)),
+    })
 }
 
 fn by_word(word: raw::Balance) -> Balance {
@@ -40,7 +68,7 @@ fn by_word(word: raw::Balance) -> Balance {
         raw::Balance::Random => Balance::Random,
         raw::Balance::P2c => Balance::P2c,
         raw::Balance::Ewma => Balance::Ewma,
-        raw::Balance::Prequal => Balance::Prequal,
+        raw::Balance::Prequal => Balance::Prequal(None),
         raw::Balance::Resource => Balance::Resource,
         raw::Balance::Hash => Balance::Hash(Hash {
             key: HashKey::Address,

@@ -126,7 +126,7 @@ fn http_probe(
     }
 }
 
-fn probe_path(path: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn probe_path(path: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
     let valid = path.starts_with('/')
         && !path.contains('#')
         && path.parse::<http::uri::PathAndQuery>().is_ok();

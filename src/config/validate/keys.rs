@@ -41,6 +41,23 @@ impl<'a, 's> Keys<'a, 's> {
         }
     }
 
+    /// A number; NaN is in no range.
+    pub(super) fn decimal(
+        &mut self,
+        key: &str,
+        seen: Option<f64>,
+        allowed: RangeInclusive<f64>,
+    ) -> Option<f64> {
+        let number = seen?;
+        if allowed.contains(&number) {
+            return Some(number);
+        }
+        let (min, max) = allowed.into_inner();
+        let what = format!("{number} is not allowed, expected {min} to {max}");
+        self.report.problem(&self.at.key(key), what);
+        None
+    }
+
     pub(super) fn duration(
         &mut self,
         key: &str,

@@ -7,39 +7,68 @@
 //! [`signals`](crate::upstream::signals)). Requests in flight are weir's own attempts, and what the
 //! endpoint reports beyond them ([`load_report`](crate::upstream::load_report)).
 //!
-//! The pool of probes: up to 16 endpoints are all compared. Of more, a pick draws three by weight
-//! into a pool of 16, replacing the oldest, chooses from the pool, and takes one out, in turn the
-//! oldest and the worst. A probe here is a look at what weir knows, not a message, so it is never out
-//! of date, and the paper's limits on age and reuse of a probe have nothing to limit. With fewer than
-//! two of the pool eligible, the pick is that of `p2c`.
+//! Without a probe endpoint: up to 16 endpoints are all compared. Of more, a pick draws three by weight
+//! into a [pool of 16](probes) and chooses from the pool. A probe then is a look at what weir knows,
+//! not a message, so it is never out of date and may be used for ever. With fewer than two of the pool
+//! eligible, the pick is that of `p2c`.
+//!
+//! With one ([`load_probes`](crate::upstream::load_probes)) a pick chooses among the endpoints that
+//! answered within the last second, each answer as often as the paper's budget of reuse says (for
+//! 100 endpoints 1.3 times; three times in pools so small that its formula has no value). Every answer
+//! counts alike, whatever it says or does not say: a report adds load or time, and so repels. With
+//! fewer than two answers the pick is the one above.
 //!
 //! Bound: as many cold endpoints as the quantile leaves share the load, so the fastest is used up to
 //! the load where it is no longer ahead. Not meant for pools of fewer than eight endpoints: there the
 //! quantile has too little to go by, and `ewma` is better. Cost: 16 looks at most; a quantile of 128
 //! in every 64th pick.
 
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
+use fastrand::Rng;
 use parking_lot::Mutex;
 
 use super::field::{self, Field};
 use super::p2c::SIZE;
 use super::{Algorithm, Facts, Slot, Slots, Tried, least_conn};
+use crate::upstream::load_probes::LoadProbes;
+use crate::upstream::signals::REPORT_AGE_MAX;
 
-const POOL: usize = 16;
+mod probes;
+
+use probes::{Probe, Probes};
+
 const PROBES: usize = 3;
 const QUANTILE: f32 = 0.84;
 const SEEN: usize = 128;
 const PICKS_A_QUANTILE: u32 = 64;
+/// How often an answer is used where the paper's formula has no value.
+const USES_MAX: f32 = 3.0;
 
 pub struct Prequal {
     field: Field,
+    /// Where the endpoints are asked for their load; `None`: they are not.
+    asked: Option<Asked>,
     state: Mutex<State>,
+}
+
+struct Asked {
+    probes: Arc<LoadProbes>,
+    places: HashMap<SocketAddr, usize>,
+    /// How often an answer may decide, on the average.
+    uses: f32,
 }
 
 struct State {
     seen: Seen,
-    probes: Probes,
+    looks: Probes,
+    answers: Probes,
+    /// Answers heard so far.
+    heard: u64,
+    rng: Rng,
 }
 
 impl Algorithm for Prequal {
@@ -47,9 +76,13 @@ impl Algorithm for Prequal {
         slots.iter().for_each(|slot| slot.endpoint.watch_signals());
         Prequal {
             field: Field::new(slots, seed, SIZE),
+            asked: None,
             state: Mutex::new(State {
                 seen: Seen::default(),
-                probes: Probes::default(),
+                looks: Probes::default(),
+                answers: Probes::default(),
+                heard: 0,
+                rng: Rng::with_seed(seed),
             }),
         }
     }
@@ -59,14 +92,77 @@ impl Algorithm for Prequal {
         state.seen.look(slots, facts.now);
         let hot_above = state.seen.hot_above;
         let rank = |slot: &Slot| Rank::of(slot, hot_above, facts.now);
-        if slots.len() <= POOL {
+        if let Some(asked) = &self.asked {
+            asked.hear(&mut state);
+            let best = state.answers.take_best(slots, tried, facts.now, rank);
+            if best.is_some() {
+                return best;
+            }
+        }
+        if slots.len() <= probes::SIZE {
             return self.field.least(slots, tried, rank);
         }
         for _ in 0..PROBES {
-            state.probes.push(self.field.draw(slots, tried)?);
+            state
+                .looks
+                .push(Probe::look(self.field.draw(slots, tried)?));
         }
-        let best = state.probes.take_best(slots, tried, rank);
+        let best = state.looks.take_best(slots, tried, facts.now, rank);
         best.or_else(|| self.field.least(slots, tried, least_conn::Cost::of))
+    }
+}
+
+impl Prequal {
+    /// Goes by what the endpoints answer to `probes`.
+    pub fn with_probes(slots: &Slots, seed: u64, probes: Option<Arc<LoadProbes>>) -> Self {
+        Prequal {
+            asked: probes.map(|probes| Asked::new(slots, probes)),
+            ..Prequal::new(slots, seed)
+        }
+    }
+}
+
+// === impl Asked ===
+
+impl Asked {
+    fn new(slots: &Slots, probes: Arc<LoadProbes>) -> Asked {
+        let addresses = slots.iter().map(|slot| slot.endpoint.address());
+        let per_request = probes.config().per_request as f32 / 100.0;
+        Asked {
+            places: addresses.zip(0..).collect(),
+            uses: uses(slots.len(), per_request),
+            probes,
+        }
+    }
+
+    /// Takes over what was answered meanwhile.
+    fn hear(&self, state: &mut State) {
+        let State {
+            answers,
+            heard,
+            rng,
+            ..
+        } = state;
+        self.probes.hear(heard, |answer| {
+            if let Some(&place) = self.places.get(&answer.address) {
+                answers.push(Probe {
+                    place,
+                    expires: Some(answer.at + REPORT_AGE_MAX),
+                    // Rounded at random, so that the average is right.
+                    uses: (self.uses + rng.f32()) as u32,
+                });
+            }
+        });
+    }
+}
+
+/// The paper's budget of reuse, with its delta of 1 and one probe taken out by each pick.
+fn uses(slots: usize, per_request: f32) -> f32 {
+    let pooled = probes::SIZE.min(slots) as f32 / slots.max(1) as f32;
+    let spare = (1.0 - pooled) * per_request - 1.0;
+    match spare > 0.0 {
+        true => (2.0 / spare).clamp(1.0, USES_MAX),
+        false => USES_MAX,
     }
 }
 
@@ -160,57 +256,6 @@ impl Seen {
             Some(_) => *known.select_nth_unstable_by(rank, f32::total_cmp).1,
             None => 0.0,
         }
-    }
-}
-
-// === Probes ===
-
-/// The pool of probes: places, oldest first.
-#[derive(Default)]
-struct Probes {
-    places: Vec<usize>,
-    /// Whether the next one to be taken out is the worst, not the oldest.
-    worst_is_next: bool,
-}
-
-impl Probes {
-    /// A place that is there already becomes the newest.
-    fn push(&mut self, place: usize) {
-        self.places.retain(|&other| other != place);
-        if self.places.len() >= POOL {
-            self.places.remove(0);
-        }
-        self.places.push(place);
-    }
-
-    /// The best eligible one, the newest of equals; `None` with fewer than two. Takes one out.
-    fn take_best(
-        &mut self,
-        slots: &Slots,
-        tried: &Tried,
-        rank: impl Fn(&Slot) -> Rank,
-    ) -> Option<usize> {
-        self.places
-            .retain(|&place| slots.eligible(place, tried).is_some());
-        if self.places.len() < 2 {
-            return None;
-        }
-        let mut best: Option<(Rank, usize)> = None;
-        let mut worst: Option<(Rank, usize)> = None;
-        for (index, &place) in self.places.iter().enumerate().rev() {
-            let rank = rank(slots.get(place)?);
-            if best.is_none_or(|(best, _)| rank < best) {
-                best = Some((rank, place));
-            }
-            if worst.is_none_or(|(worst, _)| rank >= worst) {
-                worst = Some((rank, index));
-            }
-        }
-        let (_, worst) = worst?;
-        let out = if self.worst_is_next { worst } else { 0 };
-        self.worst_is_next = !self.worst_is_next;
-        self.places.remove(out);
-        best.map(|(_, place)| place)
     }
 }
 

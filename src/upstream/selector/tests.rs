@@ -58,6 +58,10 @@ impl Bench {
         Arc::new(Selector::with(&backends, &self.table, algorithm))
     }
 
+    pub(super) fn slots(&self) -> Slots {
+        Selector::<RoundRobin>::with_seed(&self.table.backends(), &self.table, 1).slots
+    }
+
     pub(super) fn selector<A: Algorithm>(&self, seed: u64) -> Arc<Selector<A>> {
         let backends = self.table.backends();
         Arc::new(Selector::with_seed(&backends, &self.table, seed))

@@ -121,7 +121,7 @@ fn every_selector_honours_limits() {
         model::Balance::Random,
         model::Balance::P2c,
         model::Balance::Ewma,
-        model::Balance::Prequal,
+        model::Balance::Prequal(None),
         hash(model::HashTable::Ring),
         hash(model::HashTable::Maglev),
     ] {

@@ -87,3 +87,92 @@ async fn prequal_turns_away_from_endpoints_that_fail_or_say_they_are_busy() {
     let busy = report.body("busy");
     assert!((1..50).contains(&busy), "{busy} of 400");
 }
+
+/// A pool of eight that are asked at `/load`, with further settings of the probe.
+async fn asked_for_load(settings: &str, origins: &[Origin]) -> Weir {
+    let pool = format!(
+        "balance: {{ prequal: {{ probe: {{ path: /load{settings} }} }} }},
+         endpoints: [$a, $b, $c, $d, $e, $f, $g, $h]"
+    );
+    weir_with(&pool, origins).await
+}
+
+/// Says this of its load at `/load`.
+fn telling(load: &'static str) -> Origin {
+    Origin::start(move |request| match request.target.as_str() {
+        "/load" => Reply::ok(load),
+        _ => Reply::ok(if load.contains("900") { "busy" } else { "idle" }),
+    })
+}
+
+fn load_probes(result: &str) -> String {
+    format!("weir_load_probes_total{{pool=\"web\",result=\"{result}\"}}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prequal_turns_away_from_endpoints_that_say_to_a_probe_that_they_are_busy() {
+    let idle = r#"{"in_flight": 0, "latency_ms": 1}"#;
+    let mut origins: Vec<_> = (0..6).map(|_| telling(idle)).collect();
+    origins.push(telling(r#"{"in_flight": 900}"#));
+    origins.push(telling(r#"{"latency_ms": 900}"#));
+    let weir = asked_for_load(", timeout: 1s", &origins).await;
+    let client = weir.client();
+
+    eventually("every endpoint has been asked", async || {
+        client.get("/").await;
+        let was_asked = |origin: &Origin| {
+            let requests = origin.requests();
+            requests.iter().any(|request| request.target == "/load")
+        };
+        origins.iter().all(was_asked)
+    })
+    .await;
+    let report = client.get_many("/", 400, 4).await;
+
+    report.expect_lossless();
+    // Of eight in turn it would be 100.
+    let busy = report.body("busy");
+    assert!(busy < 40, "{busy} of 400");
+    assert_eq!(weir.find_metric(&load_probes("fail")).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_request_pays_for_so_many_load_probes() {
+    for (settings, probes) in [
+        (", timeout: 1s", 3.0),
+        (", timeout: 1s, per_request: 5", 5.0),
+    ] {
+        let origins: Vec<_> = (0..8).map(|_| telling("{}")).collect();
+        let weir = asked_for_load(settings, &origins).await;
+        for request in 1..=3 {
+            weir.client().get("/").await;
+            let expected = probes * f64::from(request);
+            weir.metric_becomes("weir_load_probes_total", expected)
+                .await;
+        }
+        // An answer that says nothing is an answer.
+        assert_eq!(weir.metric(&load_probes("no_report")).await, 3.0 * probes);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_probe_has_its_time_and_delays_no_request() {
+    for (settings, result) in [(", timeout: 1ms", "fail"), (", timeout: 1s", "report")] {
+        let gate = Gate::new();
+        let held = || {
+            let gate = gate.clone();
+            Origin::start(move |request| match request.target.as_str() {
+                "/load" => Reply::ok(r#"{"in_flight": 1}"#).after(&gate),
+                _ => Reply::ok("served"),
+            })
+        };
+        let origins: Vec<_> = (0..8).map(|_| held()).collect();
+        let weir = asked_for_load(settings, &origins).await;
+
+        assert_eq!(weir.client().get("/").await.text(), "served");
+        if result == "report" {
+            gate.open();
+        }
+        weir.metric_becomes(&load_probes(result), 3.0).await;
+    }
+}
