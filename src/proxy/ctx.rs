@@ -19,6 +19,7 @@ use crate::snapshot::{Route, Snapshot};
 use crate::upstream::Pool;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::fair::Tenant;
+use crate::upstream::hedging;
 use crate::upstream::member::Member;
 use crate::upstream::members::{Candidates, Pick};
 use crate::upstream::observation::{Answer, Observation};
@@ -248,11 +249,14 @@ impl Attempts {
             return;
         };
         cancelled.outcome = Outcome::Cancelled;
-        let pick = cancelled.pick.take().filter(|_| is_measured);
-        if let Some(pick) = pick.filter(|_| attempt < self.current) {
+        let Some(pick) = cancelled.pick.take() else {
+            return;
+        };
+        if is_measured && attempt < self.current {
             let waited = now.saturating_duration_since(cancelled.began);
             pick.lease.endpoint().outwaited(waited, now);
         }
+        tokio::spawn(hedging::let_go(pick));
     }
 
     /// The running route is not measured.

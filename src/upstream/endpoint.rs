@@ -106,6 +106,8 @@ pub struct Endpoint {
     /// Outcomes that were counted, so that their series can be forgotten.
     outcomes: Mutex<Vec<&'static str>>,
     adaptive: Mutex<AdaptiveLimit>,
+    /// Told of each answer.
+    answered: Notify,
     /// Told when a place becomes free, or the endpoint ready; `None` in tests only.
     turns: Option<Arc<Turns>>,
     /// What is taken of its resources, by dimension.
@@ -162,6 +164,7 @@ impl Endpoint {
             alert,
             outcomes: Mutex::default(),
             adaptive: Mutex::default(),
+            answered: Notify::new(),
             turns: None,
             accounts: Mutex::default(),
         }
@@ -334,6 +337,7 @@ impl Endpoint {
         if observation.is_stale {
             return;
         }
+        self.answered.notify_waiters();
         let &Observation {
             took,
             in_flight,
@@ -371,6 +375,11 @@ impl Endpoint {
         if let Some(latency) = report.latency {
             signals.reported_latency(latency, now);
         }
+    }
+
+    /// Waits for the next answer to anybody's request, or for a failure that is as good as one.
+    pub async fn answers(&self) {
+        self.answered.notified().await;
     }
 
     /// An attempt was given up after `waited`: its response would have taken longer.

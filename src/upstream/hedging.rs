@@ -6,18 +6,23 @@
 //!
 //! Bound: over ten seconds, second requests are at most `percent` of the requests. Half of that is kept
 //! for requests that wait twice as long, or those a little late would leave nothing for those that hang.
+//! A cancelled attempt goes on counting for a moment ([`let_go`]).
 //! Process-lived, one for each pool, so that a reload neither forgets the waits nor grants anew. Pure:
 //! `now` is passed in. Asked by `proxy::hedge`.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::time::timeout;
 
+use super::members::Pick;
 use super::retry_budget::RetryBudget;
 use crate::config::model::{self, HedgeAfter};
 
 /// Each window counts so long; a quantile is of the running window and the one before.
 const WINDOW: Duration = Duration::from_secs(10);
+/// A cancelled attempt counts as in flight for so long at most.
+const AT_WORK_MAX: Duration = Duration::from_secs(1);
 /// With fewer, a quantile would be a guess.
 const WAITS_MIN: u32 = 100;
 
@@ -90,6 +95,14 @@ impl Hedging {
         };
         self.budget.withdraw(&allowed, now)
     }
+}
+
+/// Counts a cancelled attempt as in flight until its endpoint answers somebody: it may be at work on it
+/// still, and one that hangs must not look idle because those who waited for it are gone.
+pub async fn let_go(pick: Pick) {
+    let endpoint = pick.lease.endpoint().clone();
+    let answered = timeout(AT_WORK_MAX, endpoint.answers()).await;
+    drop((pick, answered));
 }
 
 /// Bounds of the histogram's buckets grow by a twelfth of a doubling, 6 %, from 100 µs to two hours.

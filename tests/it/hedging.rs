@@ -241,3 +241,19 @@ async fn interim_responses_of_the_one_that_serves_reach_the_client() {
     assert_eq!(client.next_response("GET").await.unwrap().text(), "second");
     gate.open();
 }
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_does_not_look_idle_because_nobody_waits_for_it_any_more() {
+    let gate = Gate::new();
+    let hanging = Reply::ok("late").after(&gate);
+    let (a, b) = (Origin::start(move |_| hanging.clone()), Origin::serving("b"));
+    let origins = [a, b];
+    let weir = in_front_of(&origins, "", ALWAYS).await;
+    // Least connections: a second request goes where none is in flight.
+    for _ in 0..20 {
+        assert_eq!(weir.client().get("/").await.text(), "b");
+    }
+    assert!(origins[0].hits() <= 3, "{} hits", origins[0].hits());
+    weir.metric_becomes("weir_endpoint_in_flight", 0.0).await;
+    gate.open();
+}
