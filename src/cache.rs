@@ -4,9 +4,10 @@
 //! `key` and `rules` are pure: heads and `now` in, an answer with its reason out; `route` holds what a
 //! route asks of them. `store` is the memory: bounded in bytes, in the order of an eviction policy,
 //! purged by key, place or tag; `entry` says what stands in it, and finds it for a request. `flights`
-//! makes those who miss the same thing at once wait for one of them. `handover` passes the contents on
-//! to the process that takes over.
+//! makes those who miss the same thing at once wait for one of them. `compress` makes coded variants,
+//! `handover` passes the contents on to the process that takes over.
 
+pub mod compress;
 pub mod entry;
 pub mod flights;
 pub mod handover;

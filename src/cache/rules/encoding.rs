@@ -3,7 +3,7 @@
 //! Weights are thousandths. `Accept-Encoding` is read once, into [`Accepted`], which both compression
 //! and `vary` ask.
 
-use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_RANGE};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::list;
@@ -159,16 +159,13 @@ fn qvalue(text: &[u8]) -> u16 {
     if weight > 1000 { 0 } else { weight }
 }
 
-/// Whether a response may be coded on its way: whole, not coded yet, of a type that gains by it, and
-/// not forbidden (`no-transform`, RFC 9111 §5.2.2.6).
+/// Whether a response may be coded on its way: whole, not coded yet, and not forbidden (`no-transform`,
+/// RFC 9111 §5.2.2.6).
 pub fn may_code(status: StatusCode, response: &HeaderMap, no_transform: bool) -> bool {
     let has_bytes_of_its_own =
         status == StatusCode::OK || status.is_client_error() || status.is_server_error();
     let is_coded = response.contains_key(CONTENT_ENCODING) || response.contains_key(CONTENT_RANGE);
-    let content_type = response
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], HeaderValue::as_bytes);
-    has_bytes_of_its_own && !no_transform && !is_coded && is_compressible(content_type)
+    has_bytes_of_its_own && !no_transform && !is_coded
 }
 
 /// Text in all its kinds; not what carries a compression of its own.
