@@ -51,6 +51,7 @@ mod drain;
 pub mod handover;
 mod head;
 mod idle;
+mod inheritance;
 pub mod pid_file;
 mod reload;
 mod serving;
@@ -98,6 +99,7 @@ pub fn run(start: Start) -> Result<(), StartError> {
     }
     if !start.upgrade {
         check_bindable(&fixed)?;
+        fixed.upgrade_socket.as_deref().map(inheritance::discard);
     }
     // Read by every connector, with or without a pool that needs them.
     config::system_roots().map_err(StartError::Roots)?;
@@ -170,6 +172,7 @@ fn serve(
         handover: Handover {
             socket: fixed.upgrade_socket.clone(),
             listeners,
+            cache: process.cache.clone(),
         },
         reload: Reload {
             path,

@@ -16,7 +16,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::cache::store::Store;
 
@@ -35,8 +35,8 @@ const AGE_MAX: Duration = Duration::from_secs(600);
 const HEAD_MAX: usize = 1 << 20;
 
 /// Writes the objects to keep longest, at most `bytes` of bodies, into `directory`. Returns how many.
-/// It blocks; the file appears under its name only when it is complete.
-pub fn save(store: &Store, directory: &Path, bytes: usize) -> io::Result<usize> {
+/// It blocks, until `until` at most; the file appears under its name only when it is complete.
+pub fn save(store: &Store, directory: &Path, bytes: usize, until: Instant) -> io::Result<usize> {
     let path = path(directory);
     let unfinished = path.with_extension("unfinished");
     remove(&unfinished)?;
@@ -46,7 +46,7 @@ pub fn save(store: &Store, directory: &Path, bytes: usize) -> io::Result<usize> 
         .create_new(true)
         .mode(0o600)
         .open(&unfinished)?;
-    let written = write(store, &mut BufWriter::new(file), bytes);
+    let written = write(store, &mut BufWriter::new(file), bytes, until);
     match written {
         Ok(_) => fs::rename(&unfinished, &path)?,
         Err(_) => remove(&unfinished)?,
@@ -54,11 +54,12 @@ pub fn save(store: &Store, directory: &Path, bytes: usize) -> io::Result<usize> 
     written
 }
 
-fn write(store: &Store, out: &mut impl Write, bytes: usize) -> io::Result<usize> {
+fn write(store: &Store, out: &mut impl Write, bytes: usize, until: Instant) -> io::Result<usize> {
     out.write_all(MAGIC)?;
     let mut count = 0;
     let mut payload = Vec::new();
     for object in store.export(bytes) {
+        check_time(until)?;
         payload.clear();
         let record = Record::of(&object);
         if record
@@ -78,15 +79,20 @@ fn write(store: &Store, out: &mut impl Write, bytes: usize) -> io::Result<usize>
 }
 
 /// Takes over what is in `directory`, and removes the file. Returns how many objects are stored now
-/// that were not before, and what ended the reading early. It blocks.
-pub fn load(store: &Store, directory: &Path, now: SystemTime) -> (usize, io::Result<()>) {
+/// that were not before, and what ended the reading early. It blocks, until `until` at most.
+pub fn load(
+    store: &Store,
+    directory: &Path,
+    now: SystemTime,
+    until: Instant,
+) -> (usize, io::Result<()>) {
     let path = path(directory);
     let opened = open(&path, directory, now);
     // Even a good one is for one process only.
     let removed = remove(&path);
     let mut count = 0;
     let read = opened.and_then(|file| match file {
-        Some(file) => read(store, &mut BufReader::new(file), now, &mut count),
+        Some(file) => read(store, &mut BufReader::new(file), now, until, &mut count),
         None => Ok(()),
     });
     (count, read.and(removed))
@@ -119,7 +125,13 @@ fn open(path: &Path, directory: &Path, now: SystemTime) -> io::Result<Option<Fil
     Ok(Some(file))
 }
 
-fn read(store: &Store, file: &mut impl Read, now: SystemTime, count: &mut usize) -> io::Result<()> {
+fn read(
+    store: &Store,
+    file: &mut impl Read,
+    now: SystemTime,
+    until: Instant,
+    count: &mut usize,
+) -> io::Result<()> {
     let mut magic = [0; MAGIC.len()];
     file.read_exact(&mut magic)?;
     if magic != MAGIC {
@@ -131,6 +143,7 @@ fn read(store: &Store, file: &mut impl Read, now: SystemTime, count: &mut usize)
         &mut payload,
         store.max_object().saturating_add(HEAD_MAX),
     )? {
+        check_time(until)?;
         let object = Record::decode(&payload).and_then(Record::into_object);
         let object = object.ok_or_else(|| invalid("a record is damaged"))?;
         if store.import(object, now) {
@@ -160,6 +173,21 @@ fn next(file: &mut impl Read, payload: &mut Vec<u8>, most: usize) -> io::Result<
         return Err(invalid("a checksum is wrong"));
     }
     Ok(true)
+}
+
+/// Removes what an earlier process may have left for nobody.
+pub fn discard(directory: &Path) -> io::Result<()> {
+    let path = path(directory);
+    remove(&path.with_extension("unfinished"))?;
+    remove(&path)
+}
+
+fn check_time(until: Instant) -> io::Result<()> {
+    if Instant::now() > until {
+        let error = io::Error::new(io::ErrorKind::TimedOut, "it took too long");
+        return Err(error);
+    }
+    Ok(())
 }
 
 fn path(directory: &Path) -> PathBuf {

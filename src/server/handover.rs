@@ -2,8 +2,9 @@
 //!
 //! The sockets travel over Pingora's upgrade socket. Unlike Pingora's own upgrade, this one can fail:
 //! the old process sends only when a new one waits, and leaves only when the new one has said, over a
-//! second socket, that it serves. Until then the old one goes on. `server::signals` calls the old
-//! side on SIGQUIT; `server` the new side once it serves.
+//! second socket, that it serves. Until then the old one goes on. Then it leaves its cache
+//! (`inheritance`) and drains. `server::signals` calls the old side on SIGQUIT; `server` the new side
+//! once it serves.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,13 +18,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use crate::cache::store::Store;
+use crate::server::inheritance;
+
 /// How long the new process may take from getting the listeners to serving.
 const SERVING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the old process says when it has written its cache; any byte would do.
+const CACHE_IS_LEFT: &[u8] = b"c";
 
 pub(super) struct Handover {
     pub(super) socket: Option<PathBuf>,
     /// Pingora's table of listening sockets, known once the services have started.
     pub(super) listeners: Arc<OnceLock<ListenFds>>,
+    /// What the new process inherits.
+    pub(super) cache: Store,
 }
 
 #[derive(Debug, Error)]
@@ -79,7 +88,12 @@ impl Handover {
         sent.map_err(|error| HandoverError::Send(error.to_string()))?;
         let serving = timeout(SERVING_TIMEOUT, read_confirmation(&confirmations)).await;
         let _ = std::fs::remove_file(confirmation_socket(socket));
-        serving.map_err(|_| HandoverError::NotServing)?
+        let (pid, mut confirmed) = serving.map_err(|_| HandoverError::NotServing)??;
+        if inheritance::leave(self.cache.clone(), socket).await {
+            // Should the new process have ended meanwhile, it needs no cache.
+            let _ = confirmed.write_all(CACHE_IS_LEFT).await;
+        }
+        Ok(pid)
     }
 }
 
@@ -95,11 +109,17 @@ impl Confirmation {
     }
 
     /// Tells the old process that this one serves.
-    pub(super) async fn serving(mut self) -> io::Result<()> {
+    pub(super) async fn serving(&mut self) -> io::Result<()> {
         self.0
             .write_all(std::process::id().to_string().as_bytes())
             .await?;
         self.0.shutdown().await
+    }
+
+    /// Waits until the old process has left its cache, or has not in time.
+    pub(super) async fn cache_is_left(mut self) -> bool {
+        let said = timeout(inheritance::WAIT_MAX, self.0.read_u8()).await;
+        said.is_ok_and(|said| said.is_ok())
     }
 }
 
@@ -127,13 +147,14 @@ fn bind_fresh(path: &Path) -> io::Result<UnixListener> {
     UnixListener::bind(path)
 }
 
-async fn read_confirmation(listener: &UnixListener) -> Result<String, HandoverError> {
-    let (stream, _) = listener.accept().await?;
+/// The new process, and the connection over which it waits for the cache.
+async fn read_confirmation(listener: &UnixListener) -> Result<(String, UnixStream), HandoverError> {
+    let (mut stream, _) = listener.accept().await?;
     let mut pid = String::new();
     // A pid has at most ten digits.
-    stream.take(16).read_to_string(&mut pid).await?;
+    (&mut stream).take(16).read_to_string(&mut pid).await?;
     if pid.is_empty() {
         return Err(HandoverError::Ended);
     }
-    Ok(pid)
+    Ok((pid, stream))
 }

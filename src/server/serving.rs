@@ -16,7 +16,7 @@ use pingora_core::services::{ServiceReadyNotifier, ServiceWithDependents};
 use crate::config::model::Fixed;
 use crate::proxy::process::Process;
 use crate::server::handover::Confirmation;
-use crate::server::{addresses, pid_file};
+use crate::server::{addresses, inheritance, pid_file};
 
 /// Binding is a matter of milliseconds; looked at this often, the wait is not noticed.
 const POLL: Duration = Duration::from_millis(5);
@@ -73,7 +73,18 @@ impl Serving {
             .ok()
     }
 
-    async fn announce(&self, old_process: Option<Confirmation>) {
+    /// Takes over the old process's cache when it has been left, beside everything else.
+    fn inherit(&self, socket: PathBuf, old_process: Confirmation) {
+        let cache = self.process.cache.clone();
+        tokio::spawn(async move {
+            match old_process.cache_is_left().await {
+                true => inheritance::take_over(cache, &socket).await,
+                false => inheritance::discard(&socket),
+            }
+        });
+    }
+
+    async fn announce(&self, old_process: Option<&mut Confirmation>) {
         self.process.set_serving();
         if let Some(path) = &self.pid_file
             && let Err(error) = pid_file::write_own(path)
@@ -102,13 +113,16 @@ impl ServiceWithDependents for Serving {
         _listeners_per_fd: usize,
         ready: ServiceReadyNotifier,
     ) {
-        let old_process = self.meet_old_process().await;
+        let mut old_process = self.meet_old_process().await;
         if let Some(listeners) = fds {
             self.all_bound(&listeners).await;
             let _ = self.listeners.set(listeners);
         }
-        self.announce(old_process).await;
+        self.announce(old_process.as_mut()).await;
         ready.notify_ready();
+        if let (Some(socket), Some(old_process)) = (self.old_process.clone(), old_process) {
+            self.inherit(socket, old_process);
+        }
         let _ = shutdown.wait_for(|stopping| *stopping).await;
     }
 

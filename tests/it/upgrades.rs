@@ -373,3 +373,26 @@ async fn a_stale_pid_file_never_gets_another_process_signalled() {
     std::fs::write(weir.path("weir.pid"), own).unwrap();
     assert_eq!(weir.client().get("/").await.text(), "ok");
 }
+
+// --- the cache
+
+#[tokio::test]
+async fn a_file_that_no_process_has_left_is_removed_unread() {
+    let origin = Origin::serving("ok");
+    let weir = in_front_of(&origin).await;
+    let file = weir.path("cache.handover");
+    std::fs::write(&file, "weir cache of somebody else").unwrap();
+    assert!(weir.upgrade().await.success(), "{}", weir.stderr());
+    eventually("it is removed", async || !file.exists()).await;
+    assert_eq!(weir.client().get("/").await.text(), "ok");
+    assert!(!weir.stderr().contains("cache"), "{}", weir.stderr());
+}
+
+#[tokio::test]
+async fn what_nobody_took_over_is_removed_by_the_next_start() {
+    let origin = Origin::serving("ok");
+    let setup = weir(ROUTES).with("origin", &origin);
+    let weir = setup.file("cache.handover", "half").start().await;
+    assert!(!weir.path("cache.handover").exists());
+    assert!(!weir.stderr().contains("cache"), "{}", weir.stderr());
+}

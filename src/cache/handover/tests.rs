@@ -18,6 +18,10 @@ fn store(memory: usize, eviction: Eviction) -> Store {
     })
 }
 
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
 fn object(name: u32, ttl: u64, size: usize) -> Object {
     let mut header = ResponseHeader::build(200, None).unwrap();
     header.insert_header("X-Name", name.to_string()).unwrap();
@@ -54,16 +58,16 @@ fn what_one_process_saves_the_next_one_loads_in_the_same_order_once() {
     }
     old.find(&object(2, 0, 0).key).unwrap();
     assert_eq!(names(&old), [0, 1, 3, 4, 5, 6, 7, 2]);
-    assert_eq!(save(&old, directory.path(), 50_000).unwrap(), 5);
+    assert_eq!(save(&old, directory.path(), 50_000, soon()).unwrap(), 5);
 
     let new = store(1 << 20, Eviction::Lru);
     assert!(new.import(object(5, 60, 1), now));
-    let (count, read) = load(&new, directory.path(), now);
+    let (count, read) = load(&new, directory.path(), now, soon());
     read.unwrap();
     assert_eq!(count, 4, "what is there already is newer");
     assert_eq!(names(&new), [5, 4, 6, 7, 2]);
     assert_eq!(new.invalidate(Purge::Tag("t"), PurgeAction::Delete, now), 5);
-    let (count, read) = load(&new, directory.path(), now);
+    let (count, read) = load(&new, directory.path(), now, soon());
     assert_eq!((count, read.is_ok()), (0, true), "the file is gone");
 }
 
@@ -75,9 +79,14 @@ fn what_has_expired_meanwhile_is_left_out_and_what_does_not_fit_too() {
     old.import(object(1, 5, 10), now);
     old.import(object(2, 60, 10), now);
     old.import(object(3, 60, 20_000), now);
-    assert_eq!(save(&old, directory.path(), usize::MAX).unwrap(), 3);
+    assert_eq!(save(&old, directory.path(), usize::MAX, soon()).unwrap(), 3);
     let new = store(32 << 10, Eviction::S3Fifo);
-    let (count, read) = load(&new, directory.path(), now + Duration::from_secs(10));
+    let (count, read) = load(
+        &new,
+        directory.path(),
+        now + Duration::from_secs(10),
+        soon(),
+    );
     read.unwrap();
     assert_eq!((count, names(&new)), (1, vec![2]));
 }
@@ -90,12 +99,12 @@ fn any_trouble_ends_the_reading_and_removes_the_file() {
     for name in 0..3 {
         old.import(object(name, 60, 100), now);
     }
-    save(&old, directory.path(), usize::MAX).unwrap();
+    save(&old, directory.path(), usize::MAX, soon()).unwrap();
     let good = fs::read(&path).unwrap();
     let load_changed = |bytes: &[u8]| {
         fs::write(&path, bytes).unwrap();
         let new = store(1 << 20, Eviction::Lru);
-        let (count, read) = load(&new, directory.path(), now);
+        let (count, read) = load(&new, directory.path(), now, soon());
         assert!(!path.exists());
         assert_eq!(names(&new).len(), count);
         (count, read.is_ok())
@@ -128,8 +137,15 @@ fn files_of_others_and_of_earlier_days_are_not_read() {
     let (now, path) = (SystemTime::now(), path(directory.path()));
     let old = store(1 << 20, Eviction::Lru);
     old.import(object(1, 6_000, 100), now);
-    let load_new = |now| load(&store(1 << 20, Eviction::Lru), directory.path(), now);
-    let save_old = || save(&old, directory.path(), usize::MAX).unwrap();
+    let load_new = |now| {
+        load(
+            &store(1 << 20, Eviction::Lru),
+            directory.path(),
+            now,
+            soon(),
+        )
+    };
+    let save_old = || save(&old, directory.path(), usize::MAX, soon()).unwrap();
     save_old();
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
@@ -149,6 +165,32 @@ fn files_of_others_and_of_earlier_days_are_not_read() {
     let opened = fs::Permissions::from_mode(0o777);
     fs::set_permissions(directory.path(), opened).unwrap();
     assert!(load_new(now).1.is_err());
+}
+
+#[test]
+fn what_takes_too_long_is_given_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (now, past) = (SystemTime::now(), Instant::now());
+    let old = store(1 << 20, Eviction::Lru);
+    old.import(object(1, 60, 100), now);
+    assert!(save(&old, directory.path(), usize::MAX, past).is_err());
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    save(&old, directory.path(), usize::MAX, soon()).unwrap();
+    let new = store(1 << 20, Eviction::Lru);
+    let (count, read) = load(&new, directory.path(), now, past);
+    assert_eq!((count, read.is_err()), (0, true));
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_nobody_took_over_can_be_discarded() {
+    let directory = tempfile::tempdir().unwrap();
+    discard(directory.path()).unwrap();
+    let path = path(directory.path());
+    fs::write(&path, "half").unwrap();
+    fs::write(path.with_extension("unfinished"), "half").unwrap();
+    discard(directory.path()).unwrap();
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }
 
 fn records() -> impl Strategy<Value = Record> {
