@@ -4,8 +4,8 @@
 //! is sent to another endpoint as well; who answers first serves it. "Longer than most" is a quantile of
 //! what requests of the same pool waited for their heads lately, or a fixed time.
 //!
-//! Bound: over ten seconds, second requests are at most `percent` of the requests. Half of that is kept
-//! for requests that wait twice as long, or those a little late would leave nothing for those that hang.
+//! Bound: over ten seconds, second requests are at most `percent` of the requests. Those a little late
+//! would leave nothing for those that hang, so the later a request is, the more of that it may use.
 //! A cancelled attempt goes on counting for a moment ([`let_go`]).
 //! Process-lived, one for each pool, so that a reload neither forgets the waits nor grants anew. Pure:
 //! `now` is passed in. Asked by `proxy::hedge`.
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::members::Pick;
 use super::retry_budget::RetryBudget;
-use crate::config::model::{self, HedgeAfter};
+use crate::config::model::HedgeAfter;
 
 /// Each window counts so long; a quantile is of the running window and the one before.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -31,11 +31,15 @@ pub struct Hedging {
     budget: RetryBudget,
 }
 
-/// How long a request has waited that asks for a second endpoint.
+/// How long a request has waited that asks for a second endpoint; refused, it asks again when it is
+/// later still.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lateness {
     Late,
-    TwiceAsLate,
+    /// A quarter more than that.
+    Later,
+    /// Twice as long.
+    Hanging,
 }
 
 // === impl Lateness ===
@@ -45,13 +49,27 @@ impl Lateness {
     pub fn wait(self, delay: Duration) -> Duration {
         match self {
             Lateness::Late => delay,
-            Lateness::TwiceAsLate => delay.saturating_mul(2),
+            Lateness::Later => delay.saturating_add(delay / 4),
+            Lateness::Hanging => delay.saturating_mul(2),
+        }
+    }
+
+    /// Percent of the second requests that it may use.
+    fn share(self) -> u64 {
+        match self {
+            Lateness::Late => 50,
+            Lateness::Later => 90,
+            Lateness::Hanging => 100,
         }
     }
 
     /// When one that was refused asks again; `None`: never.
     pub fn next(self) -> Option<Lateness> {
-        (self == Lateness::Late).then_some(Lateness::TwiceAsLate)
+        match self {
+            Lateness::Late => Some(Lateness::Later),
+            Lateness::Later => Some(Lateness::Hanging),
+            Lateness::Hanging => None,
+        }
     }
 }
 
@@ -85,15 +103,9 @@ impl Hedging {
 
     /// Asks for a second request; false: the budget has none for it.
     pub fn withdraw(&self, percent: u32, lateness: Lateness, now: Instant) -> bool {
-        let percent = match lateness {
-            Lateness::Late => percent / 2,
-            Lateness::TwiceAsLate => percent,
-        };
-        let allowed = model::RetryBudget {
-            percent,
-            per_second: 0,
-        };
-        self.budget.withdraw(&allowed, now)
+        let percent = u64::from(percent);
+        let afforded = |requests: u64| requests * percent * lateness.share() / 10_000;
+        self.budget.grant(now, afforded)
     }
 }
 
@@ -274,9 +286,10 @@ mod tests {
             while now < end {
                 hedging.deposit(now);
                 requests += 1;
-                let lateness = match rng.bool() {
-                    true => Lateness::Late,
-                    false => Lateness::TwiceAsLate,
+                let lateness = match rng.u8(..3) {
+                    0 => Lateness::Late,
+                    1 => Lateness::Later,
+                    _ => Lateness::Hanging,
                 };
                 let granted = hedging.withdraw(percent, lateness, now);
                 hedges += u32::from(granted);
@@ -288,7 +301,7 @@ mod tests {
                 "seed {seed}: {hedges} of {requests}"
             );
             assert!(
-                early * 100 <= requests * (percent / 2).max(1),
+                early * 200 <= requests * percent,
                 "seed {seed}: {early} early"
             );
         }

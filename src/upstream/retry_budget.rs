@@ -49,6 +49,13 @@ impl RetryBudget {
 
     /// Asks for one retry; false: the budget is spent.
     pub fn withdraw(&self, allowed: &model::RetryBudget, now: Instant) -> bool {
+        self.grant(now, |requests| {
+            requests * u64::from(allowed.percent) / 100 + u64::from(allowed.per_second) * SECONDS
+        })
+    }
+
+    /// As `withdraw`; `afforded` says how many so many requests pay for.
+    pub(super) fn grant(&self, now: Instant, afforded: impl FnOnce(u64) -> u64) -> bool {
         let number = self.second(now);
         let mut window = self.window.lock();
         let recent = |second: &&Second| number.saturating_sub(second.number) < SECONDS;
@@ -59,9 +66,7 @@ impl RetryBudget {
             .fold((0, 0), |sum, second| {
                 (sum.0 + second.requests, sum.1 + second.retries)
             });
-        let afforded =
-            requests * u64::from(allowed.percent) / 100 + u64::from(allowed.per_second) * SECONDS;
-        let granted = retries < afforded;
+        let granted = retries < afforded(requests);
         window.at(number).retries += u64::from(granted);
         granted
     }

@@ -464,7 +464,7 @@ const PROOFS: &[(&str, &str)] = &[
     ),
     (
         "routes.hedge.percent",
-        "hedging::second_requests_are_a_share_of_all_and_half_of_it_is_for_those_who_wait_twice_as_long",
+        "hedging::second_requests_are_a_share_of_all_and_some_of_it_is_kept_for_those_who_hang",
     ),
     (
         "routes.retry.attempts",

@@ -129,7 +129,7 @@ pub(crate) struct Hedge {
     #[schemars(extend("pattern" = "^(p[0-9]{2}|[0-9]+(ms|s|m|h|d))$"))]
     pub(crate) after: Option<String>,
     /// Second requests over ten seconds, 1 to 100 percent of the pool's requests; half of them are kept for requests that
-    /// take twice as long. Default: 2.
+    /// wait a quarter longer, and a tenth for those that wait twice as long. Default: 2.
     #[schemars(range(min = 1, max = 100))]
     pub(crate) percent: Option<i64>,
 }
