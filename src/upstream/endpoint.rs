@@ -35,58 +35,10 @@ use crate::config::model;
 use crate::telemetry::metrics::EndpointMetrics;
 
 mod lease;
+mod state;
 
 pub use lease::Lease;
-
-/// What is known of an endpoint's health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum State {
-    /// Never probed, and trusted until a probe says otherwise.
-    Unproven,
-    /// Never probed, and not used before its first pass.
-    Pending,
-    /// Passed its probes, or its pool has none.
-    Healthy,
-    /// Failed its probes.
-    Unhealthy,
-}
-
-impl State {
-    pub const ALL: [State; 4] = [
-        State::Unproven,
-        State::Pending,
-        State::Healthy,
-        State::Unhealthy,
-    ];
-
-    /// The log word and the `to` label of `weir_endpoint_transitions_total`.
-    pub fn word(self) -> &'static str {
-        match self {
-            State::Unproven => "unproven",
-            State::Pending => "pending",
-            State::Healthy => "healthy",
-            State::Unhealthy => "unhealthy",
-        }
-    }
-
-    /// Whether an endpoint in this state may be picked.
-    #[inline]
-    pub fn is_ready(self) -> bool {
-        matches!(self, State::Unproven | State::Healthy)
-    }
-
-    /// The state whose number this is.
-    #[inline]
-    fn numbered(number: u8) -> State {
-        match number {
-            0 => State::Unproven,
-            1 => State::Pending,
-            2 => State::Healthy,
-            _ => State::Unhealthy,
-        }
-    }
-}
+pub use state::State;
 
 pub struct Endpoint {
     load: Load,
@@ -412,7 +364,23 @@ impl Endpoint {
         self.load.limit.load(Relaxed)
     }
 
-    /// Adapts that to one attempt. Refusals and errors of its own say nothing of how busy it is; a
+    /// Attempts it gets at once now: `max_in_flight`, of which it has its part while it begins to
+    /// serve, and within `bounds` what its response times say.
+    #[inline]
+    pub fn limit(&self, max_in_flight: u32, bounds: Option<model::AdaptiveLimit>) -> u32 {
+        let percent = u32::from(self.warm_percent());
+        let fixed = match percent < u32::from(WARM) {
+            // Divided first: one without a limit must not overflow.
+            true => (max_in_flight / 100 * percent + max_in_flight % 100 * percent / 100).max(1),
+            false => max_in_flight,
+        };
+        let adaptive = bounds.map_or(u32::MAX, |bounds| {
+            self.adaptive_limit().clamp(bounds.min, bounds.max)
+        });
+        fixed.min(adaptive)
+    }
+
+    /// Adapts `adaptive_limit` to one attempt. Refusals and errors of its own say nothing of how busy it is; a
     /// timeout does.
     fn adapt(&self, bounds: model::AdaptiveLimit, observation: &Observation<'_>) {
         let tells = match observation.answer {

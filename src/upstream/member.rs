@@ -82,6 +82,12 @@ impl Member {
         self.weight > 0 && self.endpoint.is_ready()
     }
 
+    /// Attempts it gets at once now.
+    pub fn limit(&self) -> u32 {
+        let max_in_flight = self.max_in_flight.unwrap_or(u32::MAX);
+        self.endpoint.limit(max_in_flight, self.adaptive_limit)
+    }
+
     /// The member as selectors and probes take it.
     pub fn backend(self: &Arc<Self>) -> Backend {
         backend(self.endpoint.address(), self.weight, self.clone())

@@ -305,20 +305,9 @@ impl Slots {
 // === impl Slot ===
 
 impl Slot {
-    /// Attempts it gets at once now: as its share, its limit grows while it begins to serve.
     #[inline]
     fn limit(&self) -> u32 {
-        let percent = u32::from(self.endpoint.warm_percent());
-        let fixed = match percent < u32::from(WARM) {
-            // Divided first: one without a limit must not overflow.
-            true => (self.max_in_flight / 100 * percent + self.max_in_flight % 100 * percent / 100)
-                .max(1),
-            false => self.max_in_flight,
-        };
-        let adaptive = self.adaptive_limit.map_or(u32::MAX, |bounds| {
-            self.endpoint.adaptive_limit().clamp(bounds.min, bounds.max)
-        });
-        fixed.min(adaptive)
+        self.endpoint.limit(self.max_in_flight, self.adaptive_limit)
     }
 
     #[inline]

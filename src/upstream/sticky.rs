@@ -193,10 +193,9 @@ impl Affinity {
         let Some(member) = &self.member else {
             return Look::Choose;
         };
-        let limit = member.max_in_flight.unwrap_or(u32::MAX);
         let outlook = match self.is_leased {
             true => Outlook::NoneReady,
-            false => Outlook::at(&member.endpoint, limit, &member.room, wanted),
+            false => Outlook::at(&member.endpoint, member.limit(), &member.room, wanted),
         };
         match outlook {
             Outlook::Open => Look::Stay(member.clone()),

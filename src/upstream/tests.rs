@@ -286,3 +286,38 @@ fn two_names_of_one_address_are_one_member() {
     }
     assert_eq!(offers(&Pool::build(&config, &registry).unwrap()), [5]);
 }
+
+#[test]
+fn a_sticky_pick_respects_the_limit_of_an_endpoint_that_begins_to_serve() {
+    let mut config = config(&["10.0.0.1:80", "10.0.0.2:80"]);
+    for endpoint in &mut config.endpoints {
+        endpoint.max_in_flight = Some(20);
+    }
+    config.sticky = Some(model::Sticky {
+        cookie: "at".to_owned(),
+        secrets: model::Secrets::Given(vec![model::Secret("0123456789abcdef".to_owned())]),
+        ttl: None,
+        strict: false,
+        secure: true,
+        same_site: model::SameSite::Lax,
+        path: "/".to_owned(),
+    });
+    let pool = Pool::build(&config, &registry()).unwrap();
+    let members = pool.members();
+    let member = &members.all()[0];
+    let cookie = format!("at={}", str::from_utf8(&member.tokens[0]).unwrap());
+    let headers = http::HeaderMap::from_iter([(http::header::COOKIE, cookie.parse().unwrap())]);
+    let context = PickContext {
+        brought: pool.sticky().unwrap().brought(&headers),
+        ..PickContext::default()
+    };
+    let pick = || pool.candidates(&context).lease_next().unwrap();
+    let warming = warmth::Warmth::Warming(Instant::now());
+    member.endpoint.set_warmth(warming, 10);
+    let held = [(); 2].map(|()| pick());
+    assert!(held.iter().all(|pick| Arc::ptr_eq(&pick.member, member)));
+    // A tenth of 20 are running.
+    assert!(!Arc::ptr_eq(&pick().member, member));
+    member.endpoint.set_warmth(warming, 15);
+    assert!(Arc::ptr_eq(&pick().member, member));
+}

@@ -185,6 +185,38 @@ async fn a_client_whose_endpoint_fails_is_tried_elsewhere_and_never_there_again(
 }
 
 #[tokio::test]
+async fn an_endpoint_at_its_adaptive_limit_sends_its_clients_elsewhere() {
+    let gate = Gate::new();
+    let origins = ["a", "b"].map(|name| {
+        let gate = gate.clone();
+        Origin::start(move |request| match request.target.as_str() {
+            "/held" => Reply::ok(name).after(&gate),
+            _ => Reply::ok(name),
+        })
+    });
+    let yaml = pool(&format!("secrets: '{SECRET}'"), "[$a, $b]");
+    let limited = yaml.replace(
+        "balance:",
+        "adaptive_limit: { min: 1, max: 1 }\n            balance:",
+    );
+    let setup = weir(&limited).with("a", &origins[0]).with("b", &origins[1]);
+    let weir = setup.start().await;
+    let cookies = cookies(&weir, &origins).await;
+
+    let held = weir.client().request("GET", "/held");
+    let held = tokio::spawn(held.header("Cookie", &cookies["a"]).send());
+    eventually("it is held", async || origins[0].in_flight() == 1).await;
+    let elsewhere = get(&weir, &cookies["a"]).await;
+
+    assert_eq!(elsewhere.text(), "b");
+    assert_eq!(cookie(&elsewhere).as_ref(), Some(&cookies["b"]));
+    gate.open();
+    assert_eq!(held.await.unwrap().text(), "a");
+    weir.metric_becomes("weir_endpoint_in_flight", 0.0).await;
+    assert_eq!(get(&weir, &cookies["a"]).await.text(), "a");
+}
+
+#[tokio::test]
 async fn with_strict_a_dead_endpoints_clients_are_refused() {
     let origins = Origin::several(2);
     let weir = start(&format!("secrets: '{SECRET}', strict: true"), &origins).await;
