@@ -39,6 +39,27 @@ impl Amounts {
         }
     }
 
+    pub fn plus(mut self, other: &Amounts) -> Amounts {
+        let both = self.0.iter_mut().zip(other.0);
+        both.for_each(|(amount, more)| *amount = amount.saturating_add(more));
+        self
+    }
+
+    /// Never below nothing.
+    pub fn minus(mut self, other: &Amounts) -> Amounts {
+        let both = self.0.iter_mut().zip(other.0);
+        both.for_each(|(amount, less)| *amount = amount.saturating_sub(less));
+        self
+    }
+
+    /// The largest part of `all` that this is of it, in some dimension; what `all` has none of does
+    /// not count.
+    pub fn largest_part(&self, all: &Amounts) -> f64 {
+        let both = self.0.iter().zip(all.0).filter(|(_, all)| *all > 0);
+        both.map(|(amount, all)| *amount as f64 / all as f64)
+            .fold(0.0, f64::max)
+    }
+
     pub fn is_nothing(&self) -> bool {
         self.0.iter().all(|&amount| amount == 0)
     }
@@ -94,5 +115,24 @@ mod tests {
             [1_000_000, 1_000_000, 0, 0]
         );
         assert!(!amounts.is_nothing() && Amounts::default().is_nothing());
+    }
+
+    #[test]
+    fn sums_stay_within_their_bits() {
+        let mut most = Amounts::default();
+        most.set(0, u64::MAX);
+        let one = Amounts::one_of_each(1);
+        assert_eq!(most.plus(&one), most);
+        assert_eq!(one.minus(&most), Amounts::default());
+        assert_eq!(one.plus(&one).minus(&one), one);
+    }
+
+    #[test]
+    fn the_largest_part_counts_and_what_there_is_none_of_does_not() {
+        let mut all = Amounts::one_of_each(2);
+        all.set(1, 4_000_000);
+        assert_eq!(Amounts::one_of_each(3).largest_part(&all), 1.0);
+        all.set(0, 0);
+        assert_eq!(Amounts::one_of_each(3).largest_part(&all), 0.25);
     }
 }

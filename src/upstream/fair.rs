@@ -6,33 +6,31 @@
 //! "places" that is max-min fairness over places. No tenant gains by asking for more than it needs,
 //! and none is worse off than with an equal part of everything.
 //!
-//! Pure; kept by [`queue`](super::queue). A tenant without running requests has no entry, so a share
-//! comes back to exactly 0.
+//! Pure; kept by [`queue`](super::queue). Amounts are whole numbers, so a share comes back to exactly
+//! 0. A capacity may change (a reload, a new DNS answer): what runs then is a part of the new one.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
-use std::sync::Arc;
+
+use crate::config::amounts::Amounts;
 
 /// A tenant, by a number of its own.
 pub type Tenant = u64;
-
-/// What a request takes of each resource, in the order of the capacity; all finite and at least 0.
-pub type Demand = Arc<[f64]>;
 
 /// A dominant share: 0 for nothing, 1 for all of some resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Share(f64);
 
 /// What is used, by tenant.
-#[derive(Default)]
 pub struct Shares {
-    capacity: Vec<f64>,
+    capacity: Amounts,
     used: HashMap<Tenant, Used>,
 }
 
+#[derive(Default)]
 struct Used {
     running: usize,
-    of_each: Vec<f64>,
+    amounts: Amounts,
 }
 
 impl Eq for Share {}
@@ -51,31 +49,31 @@ impl Ord for Share {
 
 impl Shares {
     /// Shares of a capacity; only ratios matter where there is one resource.
-    pub fn of(capacity: &[f64]) -> Shares {
+    pub fn of(capacity: Amounts) -> Shares {
         Shares {
-            capacity: capacity.to_vec(),
+            capacity,
             used: HashMap::new(),
         }
     }
 
-    pub fn share(&self, tenant: Tenant) -> Share {
-        let Some(used) = self.used.get(&tenant) else {
-            return Share::default();
-        };
-        let shares = used.of_each.iter().zip(&self.capacity);
-        Share(shares.map(|(used, all)| used / all).fold(0.0, f64::max))
+    pub fn capacity(&self) -> &Amounts {
+        &self.capacity
     }
 
-    pub fn started(&mut self, tenant: Tenant, demand: &[f64]) {
-        let resources = self.capacity.len();
-        let used = self.used.entry(tenant).or_insert_with(|| Used {
-            running: 0,
-            of_each: vec![0.0; resources],
-        });
+    pub fn set_capacity(&mut self, capacity: Amounts) {
+        self.capacity = capacity;
+    }
+
+    pub fn share(&self, tenant: Tenant) -> Share {
+        let used = self.used.get(&tenant);
+        let part = used.map(|used| used.amounts.largest_part(&self.capacity));
+        part.map_or_else(Share::default, Share)
+    }
+
+    pub fn started(&mut self, tenant: Tenant, demand: &Amounts) {
+        let used = self.used.entry(tenant).or_default();
         used.running += 1;
-        for (used, demanded) in used.of_each.iter_mut().zip(demand) {
-            *used += demanded;
-        }
+        used.amounts = used.amounts.plus(demand);
     }
 
     #[cfg(test)]
@@ -83,14 +81,12 @@ impl Shares {
         self.used.is_empty()
     }
 
-    pub fn ended(&mut self, tenant: Tenant, demand: &[f64]) {
+    pub fn ended(&mut self, tenant: Tenant, demand: &Amounts) {
         let Some(used) = self.used.get_mut(&tenant) else {
             return;
         };
         used.running -= 1;
-        for (used, demanded) in used.of_each.iter_mut().zip(demand) {
-            *used -= demanded;
-        }
+        used.amounts = used.amounts.minus(demand);
         if used.running == 0 {
             self.used.remove(&tenant);
         }

@@ -18,6 +18,7 @@ use super::selector::{
     RoundRobin, Selector, Slots, hash::Table,
 };
 use super::sticky::{Affinity, Look, Sticky, Token};
+use crate::config::amounts::Amounts;
 use crate::config::model::{Balance, HashTable};
 
 pub struct Members {
@@ -27,6 +28,8 @@ pub struct Members {
     primary: Order,
     /// Consulted only when no primary member is left to try.
     backup: Order,
+    /// Of all members that get requests.
+    capacity: Amounts,
     shared: Shared,
 }
 
@@ -73,6 +76,10 @@ impl Members {
         members: Vec<Arc<Member>>,
         shared: Shared,
     ) -> Self {
+        let used = members.iter().filter(|member| member.weight > 0);
+        let capacity = used.fold(Amounts::default(), |sum, member| {
+            sum.plus(member.room.capacity())
+        });
         let (backup, primary): (Vec<_>, Vec<_>) =
             members.iter().cloned().partition(|member| member.backup);
         Members {
@@ -80,6 +87,7 @@ impl Members {
             table: EndpointTable::new(members),
             primary: Order::new(balance, primary, &shared),
             backup: Order::new(balance, backup, &shared),
+            capacity,
             shared,
         }
     }
@@ -135,6 +143,16 @@ impl Candidates {
             cookie: self.affinity.lease(&member),
             member,
         })
+    }
+
+    /// What the request takes of the pool's resources.
+    pub fn demand(&self) -> Amounts {
+        self.wanted.demand
+    }
+
+    /// What all endpoints together have of them.
+    pub fn capacity(&self) -> Amounts {
+        self.members.capacity
     }
 
     /// What `lease_next` would find; exact as long as nobody else picks.

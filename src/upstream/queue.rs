@@ -15,7 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Instant;
 
 use super::codel::Codel;
-use super::fair::{Demand, Share, Shares, Tenant};
+use super::fair::{Share, Shares, Tenant};
+use crate::config::amounts::Amounts;
 use crate::config::model;
 
 #[cfg(test)]
@@ -82,17 +83,29 @@ type Position = (Share, u64, Tenant);
 impl<T> Default for Queue<T> {
     /// Of one resource: places.
     fn default() -> Self {
-        Queue::sharing(&[1.0])
+        Queue::sharing(Amounts::one_of_each(1))
     }
 }
 
 impl<T> Queue<T> {
     /// A queue whose tenants share resources of this capacity.
-    pub fn sharing(capacity: &[f64]) -> Self {
+    pub fn sharing(capacity: Amounts) -> Self {
         Queue {
             lines: [Line::default(), Line::default()],
             shares: Shares::of(capacity),
             next_number: 0,
+        }
+    }
+
+    /// From now on they share resources of this capacity.
+    pub fn share_out(&mut self, capacity: Amounts) {
+        if *self.shares.capacity() == capacity {
+            return;
+        }
+        self.shares.set_capacity(capacity);
+        let shares = &self.shares;
+        for line in &mut self.lines {
+            line.order_by(|tenant| shares.share(tenant));
         }
     }
 
@@ -182,12 +195,12 @@ impl<T> Queue<T> {
     }
 
     /// A request of the tenant runs from now on, whether it has waited or not.
-    pub fn started(&mut self, tenant: Tenant, demand: &Demand) {
+    pub fn started(&mut self, tenant: Tenant, demand: &Amounts) {
         self.reorder(tenant, |shares| shares.started(tenant, demand));
     }
 
     /// It has ended.
-    pub fn ended(&mut self, tenant: Tenant, demand: &Demand) {
+    pub fn ended(&mut self, tenant: Tenant, demand: &Amounts) {
         self.reorder(tenant, |shares| shares.ended(tenant, demand));
     }
 
@@ -268,6 +281,12 @@ impl<T> Line<T> {
     fn reorder(&mut self, tenant: Tenant, before: Share, after: Share) {
         let [before, after] = [before, after].map(|share| self.position(tenant, share));
         self.moved(before, after);
+    }
+
+    fn order_by(&mut self, share: impl Fn(Tenant) -> Share) {
+        let tenants = self.tenants.keys();
+        let positions = tenants.filter_map(|&tenant| self.position(tenant, share(tenant)));
+        self.order = positions.collect();
     }
 
     fn moved(&mut self, before: Option<Position>, after: Option<Position>) {

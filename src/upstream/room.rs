@@ -59,6 +59,10 @@ impl Room {
         Room { capacity, accounts }
     }
 
+    pub fn capacity(&self) -> &Amounts {
+        &self.capacity
+    }
+
     /// Whether the demand fits beside what is taken.
     pub fn fits(&self, demand: &Amounts) -> bool {
         let mut dimensions = self.dimensions(demand);

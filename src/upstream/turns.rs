@@ -22,10 +22,11 @@ use prometheus::IntGauge;
 use tokio::sync::oneshot;
 
 use super::drain_rate::DrainRate;
-use super::fair::{Demand, Tenant};
+use super::fair::Tenant;
 use super::members::{Candidates, Pick};
 use super::queue::{Place, Priority, Queue, Ticket, Waiting};
 use super::selector::Outlook;
+use crate::config::amounts::Amounts;
 use crate::config::model;
 use crate::telemetry::metrics::QueueMetrics;
 
@@ -66,8 +67,8 @@ pub struct Limits {
     max_in_flight: u32,
     adaptive_limit: Option<model::AdaptiveLimit>,
     queue: model::Queue,
-    /// What one request takes.
-    demand: Demand,
+    /// Tenants share the pool's resources; else its places.
+    shares_resources: bool,
     metrics: QueueMetrics,
 }
 
@@ -140,7 +141,14 @@ pub struct Waiter {
 /// A held place of the pool; dropping it gives it to the next.
 pub struct Turn {
     limits: Arc<Limits>,
-    tenant: Option<Tenant>,
+    /// Boxed, because most pools know no tenants.
+    part: Option<Box<Part>>,
+}
+
+/// What a request has of its tenant's share.
+struct Part {
+    tenant: Tenant,
+    demand: Amounts,
 }
 
 // === impl Turns ===
@@ -247,7 +255,7 @@ impl Limits {
             max_in_flight: config.max_in_flight.unwrap_or(u32::MAX),
             adaptive_limit: config.adaptive_limit,
             queue: config.queue.clone(),
-            demand: Arc::new([1.0]),
+            shares_resources: !config.resources.dimensions.is_empty(),
             metrics,
         })
     }
@@ -270,9 +278,10 @@ impl Limits {
     /// Gives a request its turn if nobody waits and there is a place, else a position in the queue.
     pub fn enter(self: &Arc<Self>, entrant: Entrant) -> Entered {
         self.turns.with(|state| {
-            if self.generation > state.newest {
+            if self.generation >= state.newest {
                 state.newest = self.generation;
                 state.law = self.queue.codel;
+                state.queue.share_out(self.shared(&entrant.candidates));
             }
             self.enter_locked(state, entrant)
         })
@@ -310,6 +319,22 @@ impl Limits {
         Entered::Waits(waiter)
     }
 
+    /// What there is to share.
+    fn shared(&self, candidates: &Candidates) -> Amounts {
+        match self.shares_resources {
+            true => candidates.capacity(),
+            false => Amounts::one_of_each(1),
+        }
+    }
+
+    /// What the request takes of it.
+    fn demand(&self, candidates: &Candidates) -> Amounts {
+        match self.shares_resources {
+            true => candidates.demand(),
+            false => Amounts::one_of_each(1),
+        }
+    }
+
     fn join(self: &Arc<Self>, state: &mut State, entrant: Entrant) -> Waiter {
         let (reply, receiver) = oneshot::channel();
         let since = Instant::now();
@@ -340,7 +365,7 @@ impl Limits {
         self.turns.with(|state| {
             let has_place = state.queue.is_empty() && state.in_flight < self.max_in_flight;
             let mut pick = has_place.then(|| candidates.lease_next())??;
-            self.hold(state, &mut pick, tenant);
+            self.hold(state, &mut pick, self.part(tenant, candidates));
             Some(pick)
         })
     }
@@ -352,18 +377,23 @@ impl Limits {
         tenant: Option<Tenant>,
         candidates: Candidates,
     ) -> Box<Granted> {
-        self.hold(state, &mut pick, tenant);
+        self.hold(state, &mut pick, self.part(tenant, &candidates));
         Box::new(Granted { pick, candidates })
     }
 
+    fn part(&self, tenant: Option<Tenant>, candidates: &Candidates) -> Option<Box<Part>> {
+        let demand = self.demand(candidates);
+        tenant.map(|tenant| Box::new(Part { tenant, demand }))
+    }
+
     /// Takes a place, which the pick's lease gives back.
-    fn hold(self: &Arc<Self>, state: &mut State, pick: &mut Pick, tenant: Option<Tenant>) {
+    fn hold(self: &Arc<Self>, state: &mut State, pick: &mut Pick, part: Option<Box<Part>>) {
         state.in_flight += 1;
-        if let Some(tenant) = tenant {
-            state.queue.started(tenant, &self.demand);
+        if let Some(part) = &part {
+            state.queue.started(part.tenant, &part.demand);
         }
         let limits = self.clone();
-        pick.lease.hold(Turn { limits, tenant });
+        pick.lease.hold(Turn { limits, part });
     }
 }
 
@@ -433,11 +463,11 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let Limits { turns, demand, .. } = &*self.limits;
+        let turns = &self.limits.turns;
         turns.with(|state| {
             state.in_flight -= 1;
-            if let Some(tenant) = self.tenant {
-                state.queue.ended(tenant, demand);
+            if let Some(part) = &self.part {
+                state.queue.ended(part.tenant, &part.demand);
             }
             state.drain_rate.completed(Instant::now());
             turns.serve(state);

@@ -362,3 +362,51 @@ async fn what_runs_is_counted_over_a_reload_that_changes_capacities() {
     weir.metric_becomes("weir_endpoint_reserved", 0.0).await;
     assert_eq!(weir.client().get("/ten").await.status, 200);
 }
+
+/// Ghodsi et al., Dominant Resource Fairness, §4.1: of ⟨9, 18⟩ who takes ⟨1, 4⟩ runs 3, who takes
+/// ⟨3, 1⟩ runs 2.
+#[tokio::test]
+async fn tenants_that_wait_get_equal_dominant_shares() {
+    let gate = Gate::new();
+    let origin = held("served", &gate);
+    let weir = weir(
+        "
+        pools:
+          web:
+            balance: resource
+            queue: { timeout: 20s, tenant: { header: X-Tenant } }
+            endpoints: [{ address: $a, capacity: { cpu: 9, memory: 18 } }]
+        routes:
+          - { path: /all, pool: web, demand: { cpu: 9, memory: 18 } }
+          - { path: /a, pool: web, demand: { cpu: 1, memory: 4 } }
+          - { path: /b, pool: web, demand: { cpu: 3, memory: 1 } }
+    ",
+    )
+    .with("a", &origin)
+    .start()
+    .await;
+    let ask = |target: &str| {
+        let request = weir.client().request("GET", target);
+        tokio::spawn(request.header("X-Tenant", target).send())
+    };
+    let running = &origin;
+    let in_flight = |count| eventually("so many run", async move || running.in_flight() == count);
+    let mut requests = vec![ask("/all")];
+    in_flight(1).await;
+    for waiting in 1..=8 {
+        // First all of one, then all of the other: who came first does not decide.
+        requests.push(ask(if waiting <= 4 { "/a" } else { "/b" }));
+        let queued = r#"weir_queue_length{pool="web"}"#;
+        weir.metric_becomes(queued, f64::from(waiting)).await;
+    }
+
+    gate.admit(1);
+    in_flight(5).await;
+
+    let targets: Vec<String> = origin.requests().into_iter().map(|it| it.target).collect();
+    let runs = |target| targets[1..].iter().filter(|it| *it == target).count();
+    assert_eq!((runs("/a"), runs("/b")), (3, 2));
+    gate.open();
+    expect_ok(requests).await;
+    weir.metric_becomes("weir_endpoint_reserved", 0.0).await;
+}

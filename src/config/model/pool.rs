@@ -77,8 +77,8 @@ pub struct Queue {
     pub timeout: Duration,
     /// `None`: nobody is dropped before that.
     pub codel: Option<Codel>,
-    /// The request header that names the tenant: tenants get equal parts of the places. `None`: all
-    /// requests are one tenant's.
+    /// The request header that names the tenant: tenants get equal parts of the places, or of the
+    /// pool's resources. `None`: all requests are one tenant's.
     pub tenant: Option<HeaderName>,
 }
 

@@ -291,7 +291,8 @@ pub(crate) struct Queue {
     pub(crate) timeout: Option<Duration>,
     /// Drops requests from a queue in which all wait too long: `on`, or a map. Default: off.
     pub(crate) codel: Option<Toggle<Codel>>,
-    /// Whose requests they are: tenants get equal parts of the places. Default: all are one tenant's.
+    /// Whose requests they are: tenants get equal parts of the places, with `balance: resource` equal dominant shares
+    /// of the pool's resources. Default: all are one tenant's.
     pub(crate) tenant: Option<Tenant>,
 }
 

@@ -1,6 +1,5 @@
 //! The queue against a model that is a plain list, over 10,000 random schedules; and Ghodsi's example.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
@@ -9,7 +8,19 @@ use super::*;
 
 const SCHEDULES: u64 = 10_000;
 const STEPS: usize = 40;
-const CAPACITY: [f64; 2] = [9.0, 18.0];
+
+/// ⟨9 CPUs, 18 GB⟩.
+fn capacity() -> Amounts {
+    amounts(9, 18)
+}
+
+/// Whole units.
+fn amounts(first: u64, second: u64) -> Amounts {
+    let mut amounts = Amounts::default();
+    amounts.set(0, first * 1_000_000);
+    amounts.set(1, second * 1_000_000);
+    amounts
+}
 
 /// A waiter: who it is, and whether there is a place for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,15 +41,16 @@ struct Record {
 #[derive(Default)]
 struct Model {
     waiting: Vec<Record>,
-    running: Vec<(Tenant, Demand)>,
+    running: Vec<(Tenant, Amounts)>,
+    capacity: Amounts,
 }
 
 impl Model {
     fn share(&self, tenant: Tenant) -> f64 {
         let running = || self.running.iter().filter(|(other, _)| *other == tenant);
         let of_one = |resource: usize| {
-            let used: f64 = running().map(|(_, demand)| demand[resource]).sum();
-            used / CAPACITY[resource]
+            let used: u64 = running().map(|(_, demand)| demand.get(resource)).sum();
+            used as f64 / self.capacity.get(resource) as f64
         };
         f64::max(of_one(0), of_one(1))
     }
@@ -53,7 +65,6 @@ impl Model {
             let first = self.waiting.iter().find(alike).unwrap();
             (
                 priority,
-                // Sums of small integers: exact.
                 (self.share(record.tenant) * 1e6).round() as u64,
                 first.guest.id,
                 record.guest.id,
@@ -76,11 +87,12 @@ struct Schedule {
 impl Schedule {
     fn step(&mut self, id: usize) {
         self.now += Duration::from_millis(self.rng.u64(0..50));
-        match self.rng.u8(0..12) {
+        match self.rng.u8(0..13) {
             0..5 => self.enter(id),
             5..8 => self.serve(),
             8..10 => self.end(),
-            _ => self.leave(),
+            10..12 => self.leave(),
+            _ => self.share_out(),
         }
         assert_eq!(self.queue.len(), self.model.waiting.len());
     }
@@ -118,8 +130,7 @@ impl Schedule {
         }
         let expected = self.model.next().unwrap();
         assert_eq!(served.what, expected.guest);
-        let whole = |rng: &mut Rng| f64::from(rng.u8(0..5));
-        let demand: Demand = Arc::new([whole(&mut self.rng), whole(&mut self.rng)]);
+        let demand = amounts(self.rng.u64(0..5), self.rng.u64(0..5));
         self.queue.started(expected.tenant, &demand);
         self.model.running.push((expected.tenant, demand));
     }
@@ -130,6 +141,11 @@ impl Schedule {
             let (tenant, demand) = self.model.running.swap_remove(over);
             self.queue.ended(tenant, &demand);
         }
+    }
+
+    fn share_out(&mut self) {
+        self.model.capacity = amounts(self.rng.u64(1..20), self.rng.u64(1..20));
+        self.queue.share_out(self.model.capacity);
     }
 
     fn leave(&mut self) {
@@ -149,8 +165,11 @@ fn nobody_is_lost_or_served_twice_or_out_of_order_in_ten_thousand_schedules() {
         eprintln!("seed {seed}");
         let mut schedule = Schedule {
             rng: Rng::with_seed(seed),
-            queue: Queue::sharing(&CAPACITY),
-            model: Model::default(),
+            queue: Queue::sharing(capacity()),
+            model: Model {
+                capacity: capacity(),
+                ..Model::default()
+            },
             now: Instant::now(),
         };
         (0..STEPS).for_each(|id| schedule.step(id));
@@ -190,22 +209,18 @@ fn with_a_place_for_nobody_only_the_first_is_asked() {
 /// tasks and B 2, which gives each two thirds of its dominant resource.
 #[test]
 fn ghodsis_example_runs_three_and_two() {
-    let demands: [Demand; 2] = [Arc::new([1.0, 4.0]), Arc::new([3.0, 1.0])];
-    let mut queue = Queue::sharing(&CAPACITY);
+    let demands = [amounts(1, 4), amounts(3, 1)];
+    let mut queue = Queue::sharing(capacity());
     for tenant in [0, 1] {
         for _ in 0..10 {
             queue.enter(Priority::Normal, tenant, tenant, Instant::now());
         }
     }
-    let (mut free, mut runs) = (CAPACITY, [0, 0]);
+    let (mut taken, mut runs) = (Amounts::default(), [0, 0]);
     loop {
         let fits = |tenant: &Tenant| {
-            let demand = &demands[*tenant as usize];
-            match free
-                .iter()
-                .zip(demand.iter())
-                .all(|(free, needed)| needed <= free)
-            {
+            let with = taken.plus(&demands[*tenant as usize]);
+            match with.largest_part(&capacity()) <= 1.0 {
                 true => Place::Free,
                 false => Place::NotForIt,
             }
@@ -213,13 +228,10 @@ fn ghodsis_example_runs_three_and_two() {
         let Some(served) = queue.next(None, Instant::now(), fits).next else {
             break;
         };
-        let tenant = served.what;
-        let demand = &demands[tenant as usize];
-        free.iter_mut()
-            .zip(demand.iter())
-            .for_each(|(free, needed)| *free -= needed);
-        queue.started(tenant, demand);
-        runs[tenant as usize] += 1;
+        let demand = &demands[served.what as usize];
+        taken = taken.plus(demand);
+        queue.started(served.what, demand);
+        runs[served.what as usize] += 1;
     }
     assert_eq!(runs, [3, 2]);
     let shares = [0, 1].map(|tenant| queue.shares.share(tenant));
@@ -228,7 +240,7 @@ fn ghodsis_example_runs_three_and_two() {
 
 #[test]
 fn a_tenant_with_many_waiters_gets_no_more_places_than_one_with_few() {
-    let one: Demand = Arc::new([1.0]);
+    let one = Amounts::one_of_each(1);
     let mut queue = Queue::default();
     let (greedy, modest) = (1, 2);
     for _ in 0..100 {

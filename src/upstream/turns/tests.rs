@@ -8,7 +8,7 @@ use crate::upstream::Pool;
 use crate::upstream::endpoint::State as Health;
 use crate::upstream::member::MemberSpec;
 use crate::upstream::observation::{Answer, Observation};
-use crate::upstream::pick_context::PickContext;
+use crate::upstream::pick_context::{PickContext, Wanted};
 use crate::upstream::registry::Registry;
 use crate::upstream::tests::config;
 
@@ -332,6 +332,71 @@ fn tenants_get_equal_parts_of_the_places_and_give_them_back() {
     let turns = &pool.limits().unwrap().turns;
     let state = turns.state.lock();
     assert!(state.queue.is_idle() && state.in_flight == 0);
+}
+
+/// Whole units.
+fn amounts(first: u64, second: u64) -> Amounts {
+    let mut amounts = Amounts::default();
+    amounts.set(0, first * 1_000_000);
+    amounts.set(1, second * 1_000_000);
+    amounts
+}
+
+fn enter_taking(pool: &Pool, demand: Amounts, tenant: Option<&str>) -> Entered {
+    let limits = pool.limits().expect("the pool is limited");
+    let wanted = Wanted {
+        demand,
+        may_wait: true,
+        ..Wanted::default()
+    };
+    let context = PickContext {
+        wanted,
+        ..PickContext::default()
+    };
+    limits.enter(Entrant {
+        candidates: pool.candidates(&context),
+        is_fresh: true,
+        priority: Priority::Normal,
+        tenant: tenant.map(|name| limits.tenant(name.as_bytes())),
+    })
+}
+
+/// Ghodsi et al., §4.1: of ⟨9 CPUs, 18 GB⟩ A, whose requests take ⟨1, 4⟩, runs 3, and B with ⟨3, 1⟩ 2.
+#[test]
+fn tenants_get_equal_dominant_shares_of_the_pools_resources() {
+    let pool = pool(2, |config| {
+        config.balance = model::Balance::Resource;
+        config.resources.dimensions = vec!["cpu".to_owned(), "memory".to_owned()];
+        config.endpoints[0].capacity = amounts(9, 18);
+        // What a drained endpoint has is not there to be shared.
+        config.endpoints[1].capacity = amounts(100, 100);
+        config.endpoints[1].weight = 0;
+        config.queue.tenant = Some(HeaderName::from_static("x-tenant"));
+    });
+    let Entered::AtOnce(Ok(held)) = enter_taking(&pool, amounts(9, 18), None) else {
+        panic!("the pool is idle");
+    };
+    let wait = |demand, tenant| match enter_taking(&pool, demand, Some(tenant)) {
+        Entered::Waits(waiter) => waiter,
+        Entered::AtOnce(_) => panic!("everything is taken"),
+    };
+    let mut waiters: Vec<_> = (0..5)
+        .flat_map(|_| {
+            [
+                ("a", wait(amounts(1, 4), "a")),
+                ("b", wait(amounts(3, 1), "b")),
+            ]
+        })
+        .collect();
+    drop(held);
+    let mut runs = Vec::new();
+    for (name, waiter) in &mut waiters {
+        runs.extend(is_served(waiter).map(|granted| (*name, granted)));
+    }
+    let count = |tenant| runs.iter().filter(|(name, _)| *name == tenant).count();
+    assert_eq!((count("a"), count("b")), (3, 2));
+    drop((runs, waiters));
+    assert!(pool.limits().unwrap().turns.state.lock().queue.is_idle());
 }
 
 #[test]
