@@ -1,15 +1,18 @@
 //! Both ends of the tail-latency drill: a backend with few slots that fails on request, and an open-loop client.
 //!
 //! `bench/tail` starts them around weir and its rivals. The client draws each request's arrival (Poisson) and its work
-//! (exponential, mean 1) from one seed and sends the work in the path, `/work/1.37`; so every contestant is asked the
-//! same questions at the same moments, and they differ in nothing but where they send them. Latency counts from the
+//! (exponential, mean 1) from one seed and sends the work in the path, `/work/1.37/NUMBER`; so every contestant is asked
+//! the same questions at the same moments, and they differ in nothing but where they send them. Service takes its time by
+//! chance, not by the request: a second copy of one (retried, hedged) draws its own. Latency counts from the
 //! moment a request was meant to leave, not from when it did: a stall delays all that were due in it.
 //!
 //! HTTP here is the least that serves: GET, `Content-Length`, keep-alive.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +44,8 @@ async fn main() -> io::Result<()> {
 
 // The backend.
 
-/// Paths: `/` responds at once, `/work/UNITS` after UNITS × the mean service time in a slot, and `/fault/…` sets a fault.
+/// Paths: `/` responds at once, `/work/UNITS/NUMBER` after UNITS × the mean service time in a slot, and `/fault/…` sets a
+/// fault.
 #[derive(Args, Clone)]
 struct Backend {
     #[arg(long)]
@@ -52,6 +56,10 @@ struct Backend {
     /// Milliseconds of service for one unit of work.
     #[arg(long, default_value_t = 40.0)]
     mean: f64,
+    /// A directory that all backends share, where they note which requests have been in service. Without it a second copy
+    /// of a request takes as long as the first.
+    #[arg(long)]
+    served: Option<PathBuf>,
 }
 
 /// What is wrong with a backend.
@@ -121,6 +129,7 @@ impl Faults {
 struct Workshop {
     slots: Semaphore,
     mean: f64,
+    served: Option<PathBuf>,
     faults: Mutex<Faults>,
 }
 
@@ -130,6 +139,7 @@ impl Backend {
         let workshop = Arc::new(Workshop {
             slots: Semaphore::new(self.slots),
             mean: self.mean / 1000.0,
+            served: self.served,
             faults: Mutex::new(Faults::NONE),
         });
         loop {
@@ -171,19 +181,31 @@ impl Workshop {
             *faults = new;
             return "200 OK";
         }
-        let units = target.strip_prefix("/work/").map(str::parse);
-        let Some(Ok(units)) = units else {
+        let work = target.strip_prefix("/work/");
+        let Some((units, number)) = work.and_then(|work| work.split_once('/')) else {
             return NOT_FOUND;
         };
-        self.work(units).await
+        let (Ok(units), Ok(number)) = (units.parse(), number.parse()) else {
+            return NOT_FOUND;
+        };
+        self.work(units, number).await
     }
 
-    async fn work(&self, units: f64) -> &'static str {
+    async fn work(&self, units: f64, number: u64) -> &'static str {
         if lock(&self.faults).errors {
             return "500 Internal Server Error";
         }
         let Ok(_slot) = self.slots.acquire().await else {
             return "503 Service Unavailable";
+        };
+        let is_copy = self.served.as_ref().is_some_and(|served| {
+            let seen = File::create_new(served.join(number.to_string()));
+            seen.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
+        });
+        let units = if is_copy {
+            exponential(&mut fastrand::Rng::with_seed(!number))
+        } else {
+            units
         };
         let now = Instant::now();
         let faults = *lock(&self.faults);
@@ -192,6 +214,11 @@ impl Workshop {
         sleep_until(end).await;
         "200 OK"
     }
+}
+
+/// Mean 1.
+fn exponential(random: &mut fastrand::Rng) -> f64 {
+    -(1.0 - random.f64()).ln()
 }
 
 // The client.
@@ -242,12 +269,11 @@ impl Load {
             tally: Mutex::default(),
         });
         let mut random = fastrand::Rng::with_seed(self.seed);
-        let mut exponential = || -(1.0 - random.f64()).ln();
         let mut requests = JoinSet::new();
         let start = Instant::now();
         let (mut at, mut measuring) = (0.0, false);
-        loop {
-            at += exponential() / self.rate;
+        for number in 0_u64.. {
+            at += exponential(&mut random) / self.rate;
             if at >= self.warmup && !measuring {
                 sleep_until(start + Duration::from_secs_f64(self.warmup)).await;
                 say("measuring")?;
@@ -257,7 +283,7 @@ impl Load {
                 break;
             }
             let intended = start + Duration::from_secs_f64(at);
-            let target = format!("/work/{:.6}", exponential());
+            let target = format!("/work/{:.6}/{number}", exponential(&mut random));
             sleep_until(intended).await;
             requests.spawn(Arc::clone(&client).request(target, intended, measuring));
         }
