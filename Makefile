@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint bench bench-tail idle profile setup bench-setup
+.PHONY: help demo build test lint fuzz bench bench-tail bench-cache soak idle profile setup bench-setup
 
 CARGO ?= cargo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -43,6 +43,12 @@ bench-tail: bench-setup build ## weir, nginx and HAProxy while an endpoint is sl
 	$(CARGO) build --release --locked --example tail_drill
 	bench/tail
 
+bench-cache: bench-setup build ## weir, nginx and Varnish serving from their caches (about ten minutes)
+	bench/cache
+
+soak: bench-setup build ## the cache full and changing for an hour, or SECONDS=…: does it keep to its memory?
+	bench/soak
+
 idle: bench-setup build ## what 10,000 idle connections cost in memory
 	bench/idle
 
@@ -56,6 +62,6 @@ setup:
 
 # Debian starts a server when it is installed; the benchmarks start their own, so a new one is stopped again.
 bench-setup:
-	@fresh=; for each in nginx haproxy; do command -v $$each >/dev/null || fresh="$$fresh $$each"; done; \
-	$(call install,python3:python3 nginx:nginx-light haproxy:haproxy wrk:wrk); \
-	if [ -n "$$fresh" ] && [ -d /run/systemd/system ]; then $(SUDO) systemctl disable --now $$fresh; fi
+	@fresh=; for each in nginx haproxy varnishd; do command -v $$each >/dev/null || fresh="$$fresh $$each"; done; \
+	$(call install,python3:python3 nginx:nginx-light haproxy:haproxy varnishd:varnish wrk:wrk); \
+	if [ -n "$$fresh" ] && [ -d /run/systemd/system ]; then $(SUDO) systemctl disable --now $${fresh/varnishd/varnish}; fi

@@ -1,4 +1,4 @@
-"""What `run`, `idle`, `profile` and `tail` share: an origin, the balancers in front of it, wrk, and what /proc says of them.
+"""What `run`, `idle`, `profile`, `tail`, `cache` and `soak` share: an origin, the balancers in front of it, wrk, and what /proc says of them.
 
 Everything listens on 127.0.0.1, on ports found free at start, keeps its files in one temporary directory and is ended
 by its process id. Nothing but Python's own library is needed.
@@ -412,10 +412,12 @@ def ensure_weir_runs():
 UNITS = {"us": 1.0, "ms": 1e3, "s": 1e6, "m": 60e6}
 
 
-def wrk(port, path, seconds, connections=CONNECTIONS):
+def wrk(port, path, seconds, connections=CONNECTIONS, script=None, arguments=()):
     """Requests done, requests a second, p50 and p99 in µs, and what went wrong (empty: nothing)."""
     command = [tool_path("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "--latency"]
-    done = subprocess.run([*command, f"http://127.0.0.1:{port}{path}"], capture_output=True, text=True, timeout=seconds + 60)
+    command += ["-s", str(script)] if script else []
+    command += [f"http://127.0.0.1:{port}{path}", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 60)
     if done.returncode != 0:
         raise RuntimeError(f"wrk: {done.stderr.strip() or done.stdout.strip()}")
     return read_wrk(done.stdout)
@@ -450,6 +452,7 @@ def versions():
         "kernel": os.uname().release,
         "cpu": f"{os.cpu_count()} × {model[1].strip() if model else os.uname().machine}",
         "nginx": first([tool_path("nginx") or "nginx", "-v"], r"nginx/(\S+)"),
+        "varnish": first([tool_path("varnishd") or "varnishd", "-V"], r"varnish-(\S+)"),
         "haproxy": first([tool_path("haproxy") or "haproxy", "-v"], r"ersion (\d\S+)"),
         "weir": first([str(WEIR), "--version"], r"weir (\S+)"),
         "pingora": re.search(r'name = "pingora-core"\nversion = "(.*)"', (ROOT / "Cargo.lock").read_text())[1],
