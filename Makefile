@@ -16,7 +16,7 @@ install = missing=; for pair in $(1); do command -v $${pair%%:*} >/dev/null || m
 	if [ -n "$$missing" ]; then $(APT) update -qq; $(APT) install -y -qq --no-install-recommends $$missing; fi
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: build ## build, then run three test backends and the proxy before them
 	exec target/release/weir demo
@@ -34,6 +34,20 @@ lint: setup ## formatting, clippy with every warning an error, cargo-deny where 
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
+
+# The tests run the same targets over seeds and mutations for a second; this searches with coverage, FUZZ_SECONDS each. Its
+# build is one of its own (a quarter of an hour on a small machine), so it is no part of .ci/run.
+FUZZ_SECONDS ?= 60
+FUZZ_TOOLS = $(CURDIR)/target/tools
+
+fuzz: export PATH := $(FUZZ_TOOLS)/bin:$(PATH)
+fuzz: export RUSTC_BOOTSTRAP := 1
+fuzz: setup ## what reads the fields of strangers, under cargo-fuzz, FUZZ_SECONDS=60 for each
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked --root $(FUZZ_TOOLS) cargo-fuzz \
+		|| { echo "cargo-fuzz cannot be installed: nothing is fuzzed"; exit 0; }; \
+	for target in $$(cargo-fuzz list); do \
+		$(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1; \
+	done
 
 bench: bench-setup build ## weir, nginx, HAProxy and bare Pingora side by side (about five minutes)
 	$(CARGO) build --release --locked --example bare_balancer

@@ -1,8 +1,8 @@
 //! Coding what came uncoded, once: the coded response is stored as a variant of its own.
 //!
 //! [`CompressRule`] says which responses are offered coded, [`coded_head`] what that changes in their
-//! heads, `encoder` turns their bytes into coded ones. Which coding a client gets is chosen by
-//! `rules::encoding`. Pure.
+//! heads, `encoder` turns their bytes into coded ones. `coded` is what is stored of it, `coders` does
+//! the work. Which coding a client gets is chosen by `rules::encoding`.
 
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -12,6 +12,8 @@ use pingora_http::ResponseHeader;
 use super::rules::directives::ResponseDirectives;
 use super::rules::encoding::{self, Coding};
 
+pub mod coded;
+pub mod coders;
 pub mod encoder;
 
 /// Digests of bytes as they were before (RFC 9530 §2 and §3, and what went before it).

@@ -45,6 +45,7 @@ impl RouteCache {
             vary: VaryRule {
                 headers: config.headers.clone(),
                 cookies: config.cookies.clone(),
+                codes: false,
             },
             defaults: Defaults {
                 ttl: config.default_ttl,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use pingora_cache::CacheMeta;
 use pingora_cache::key::{CompactCacheKey, HashBinary};
 
+use crate::cache::compress::coded::Coded;
 use crate::cache::entry;
 use crate::cache::store::{Label, Object};
 
@@ -24,8 +25,11 @@ pub struct Record {
 }
 
 impl Record {
-    /// `None` if Pingora cannot pack the headers.
+    /// `None` if Pingora cannot pack the headers, or the next process makes it itself.
     pub fn of(object: &Object) -> Option<Record> {
+        if object.meta.extensions().get::<Coded>().is_some() {
+            return None;
+        }
         let (times, header) = object.meta.serialize().ok()?;
         Some(Record {
             primary: object.key.primary,

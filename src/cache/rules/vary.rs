@@ -7,7 +7,9 @@
 
 use std::collections::VecDeque;
 
-use http::header::{ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, COOKIE, VARY};
+use http::header::{
+    ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, COOKIE, VARY,
+};
 use http::{HeaderMap, HeaderName};
 
 use super::encoding::Accepted;
@@ -23,6 +25,8 @@ pub struct VaryRule {
     pub headers: Vec<HeaderName>,
     /// Names of cookies; the others do not count.
     pub cookies: Vec<String>,
+    /// What is stored uncoded serves every `Accept-Encoding`: it is coded here (`cache::compress`).
+    pub codes: bool,
 }
 
 /// The variant that `request` wants of a resource whose stored responses have these headers; `None`:
@@ -35,6 +39,9 @@ pub fn variant(stored: &HeaderMap, request: &HeaderMap, rule: &VaryRule) -> Opti
     }
     let mut names = list::names(stored, &VARY).unwrap_or_default();
     names.extend_from_slice(&rule.headers);
+    if rule.codes && !stored.contains_key(CONTENT_ENCODING) {
+        names.retain(|name| *name != ACCEPT_ENCODING);
+    }
     names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
     if names.is_empty() && rule.cookies.is_empty() {

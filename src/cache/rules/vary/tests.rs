@@ -38,6 +38,20 @@ fn without_vary_there_is_one_variant() {
 }
 
 #[test]
+fn what_is_coded_here_serves_every_accept_encoding() {
+    let rule = VaryRule {
+        codes: true,
+        ..VaryRule::default()
+    };
+    let request = map(&[(ACCEPT_ENCODING, "br")]);
+    let of = |stored: &HeaderMap| variant(stored, &request, &rule);
+    assert_eq!(of(&vary("Accept-Encoding")), None);
+    assert_eq!(of(&vary("Accept, Accept-Encoding")), of(&vary("Accept")));
+    let coded = map(&[(VARY, "Accept-Encoding"), (CONTENT_ENCODING, "br")]);
+    assert!(of(&coded).is_some());
+}
+
+#[test]
 fn each_named_field_tells_variants_apart() {
     let stored = vary("Accept, X-A");
     let variant =
@@ -115,6 +129,7 @@ fn a_route_may_name_fields_and_cookies_of_its_own() {
     let rule = VaryRule {
         headers: vec![HeaderName::from_static("x-a")],
         cookies: vec!["theme".to_owned()],
+        codes: false,
     };
     let of = |lines: &[(HeaderName, &str)]| variant(&HeaderMap::new(), &map(lines), &rule);
     let dark = of(&[(COOKIE, "id=1; theme=dark")]);
