@@ -1,5 +1,5 @@
-//! What a pick costs: walk, pick, lease and release, for each selector at 8 and 1,000 endpoints;
-//! idle, and with attempts running on every endpoint. And what a peer costs.
+//! What a pick costs, all of it: the walk, the choice, the lease and its release, for each selector at 8
+//! and 1,000 endpoints; idle, and with attempts running on every endpoint. And what a peer costs.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use pingora_load_balancing::selection::{BackendIter, BackendSelection};
+use pingora_load_balancing::selection::BackendSelection;
 
 use super::endpoint::Lease;
 use super::load_probes::LoadProbes;
-use super::member::{EndpointTable, Member, MemberSpec, member_of};
+use super::member::{EndpointTable, Member, MemberSpec};
 use super::pick_context::{PickContext, Wanted};
 use super::registry::Picking;
 use super::room::Reservation;
@@ -26,8 +26,8 @@ pub struct Members {
     specs: Vec<MemberSpec>,
     table: EndpointTable,
     primary: Order,
-    /// Consulted only when no primary member is left to try.
-    backup: Order,
+    /// Consulted only when no primary member is left to try; `None`: there are no backups.
+    backup: Option<Order>,
     /// Of all members that get requests.
     capacity: Amounts,
     shared: Shared,
@@ -49,7 +49,7 @@ pub(super) struct Shared {
 pub struct Candidates {
     members: Arc<Members>,
     primary: Walk,
-    backup: Walk,
+    backup: Option<Walk>,
     wanted: Wanted,
     affinity: Affinity,
 }
@@ -86,7 +86,7 @@ impl Members {
             specs,
             table: EndpointTable::new(members),
             primary: Order::new(balance, primary, &shared),
-            backup: Order::new(balance, backup, &shared),
+            backup: (!backup.is_empty()).then(|| Order::new(balance, backup, &shared)),
             capacity,
             shared,
         }
@@ -117,7 +117,7 @@ impl Members {
     pub fn candidates(self: Arc<Self>, context: &PickContext<'_>) -> Candidates {
         Candidates {
             primary: self.primary.walk(context),
-            backup: self.backup.walk(context),
+            backup: self.backup.as_ref().map(|backup| backup.walk(context)),
             wanted: context.wanted,
             affinity: self.affinity(context),
             members: self,
@@ -135,7 +135,7 @@ impl Candidates {
         let member = match self.affinity.look(&self.wanted) {
             Look::Stay(member) => member,
             Look::Stop(_) => return None,
-            Look::Choose => choose(&mut self.primary, &mut self.backup, &self.affinity)?,
+            Look::Choose => choose(&mut self.primary, self.backup.as_mut(), &self.affinity)?,
         };
         Some(Pick {
             reservation: member.room.reserve(&self.wanted.demand),
@@ -161,7 +161,10 @@ impl Candidates {
             Look::Stay(_) => Outlook::Open,
             Look::Stop(outlook) => outlook,
             Look::Choose => match self.primary.outlook() {
-                Outlook::NoneReady => self.backup.outlook(),
+                Outlook::NoneReady => {
+                    let backup = self.backup.as_ref();
+                    backup.map_or(Outlook::NoneReady, Walk::outlook)
+                }
                 outlook => outlook,
             },
         }
@@ -169,12 +172,16 @@ impl Candidates {
 }
 
 /// The selector's best. A primary member at its limit is ready all the same, so no backup is asked.
-fn choose(primary: &mut Walk, backup: &mut Walk, affinity: &Affinity) -> Option<Arc<Member>> {
+fn choose(
+    primary: &mut Walk,
+    mut backup: Option<&mut Walk>,
+    affinity: &Affinity,
+) -> Option<Arc<Member>> {
     loop {
         let member = match primary.next() {
             Some(member) => member,
             None if primary.outlook() != Outlook::NoneReady => return None,
-            None => backup.next()?,
+            None => backup.as_mut()?.next()?,
         };
         if !affinity.has_had(&member) {
             return Some(member);
@@ -261,18 +268,17 @@ fn prequal(table: &EndpointTable, probes: Option<Arc<LoadProbes>>) -> Arc<Select
 
 impl Walk {
     fn next(&mut self) -> Option<Arc<Member>> {
-        let backend = match self {
-            Walk::RoundRobin(iter) => iter.next(),
-            Walk::LeastConn(iter) => iter.next(),
-            Walk::Random(iter) => iter.next(),
-            Walk::P2c(iter) => iter.next(),
-            Walk::Ewma(iter) => iter.next(),
-            Walk::Prequal(iter) => iter.next(),
-            Walk::HashRing(iter) => iter.next(),
-            Walk::HashMaglev(iter) => iter.next(),
-            Walk::Resource(iter) => iter.next(),
-        };
-        backend.and_then(member_of).cloned()
+        match self {
+            Walk::RoundRobin(iter) => iter.next_member(),
+            Walk::LeastConn(iter) => iter.next_member(),
+            Walk::Random(iter) => iter.next_member(),
+            Walk::P2c(iter) => iter.next_member(),
+            Walk::Ewma(iter) => iter.next_member(),
+            Walk::Prequal(iter) => iter.next_member(),
+            Walk::HashRing(iter) => iter.next_member(),
+            Walk::HashMaglev(iter) => iter.next_member(),
+            Walk::Resource(iter) => iter.next_member(),
+        }
     }
 
     fn outlook(&self) -> Outlook {

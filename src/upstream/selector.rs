@@ -18,7 +18,7 @@ use pingora_load_balancing::Backend;
 use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 
 use super::endpoint::Endpoint;
-use super::member::EndpointTable;
+use super::member::{EndpointTable, Member};
 use super::pick_context::{PickContext, Wanted};
 use super::room::Room;
 use super::warmth::WARM;
@@ -66,6 +66,8 @@ pub struct Selector<A> {
     slots: Slots,
     /// What the iterator yields, by place.
     backends: Box<[Backend]>,
+    /// Whose they are. Apart from the slots, which are read at each pick.
+    members: Box<[Arc<Member>]>,
     algorithm: A,
 }
 
@@ -138,6 +140,7 @@ impl<A: Algorithm> Selector<A> {
     ) -> Self {
         let mut slots = Vec::new();
         let mut slot_backends = Vec::new();
+        let mut slot_members = Vec::new();
         for member in table.members().iter().filter(|member| member.weight > 0) {
             let wanted = Backend {
                 addr: member.endpoint.address().into(),
@@ -153,6 +156,7 @@ impl<A: Algorithm> Selector<A> {
                     room: member.room.clone(),
                 });
                 slot_backends.push(backend.clone());
+                slot_members.push(member.clone());
             }
         }
         let slots = Slots(slots.into());
@@ -160,6 +164,7 @@ impl<A: Algorithm> Selector<A> {
             algorithm: algorithm(&slots),
             slots,
             backends: slot_backends.into(),
+            members: slot_members.into(),
         }
     }
 
@@ -243,10 +248,8 @@ impl<A: Algorithm> BestFirst<A> {
         } = &*self.selector;
         algorithm.pick(slots, &self.tried, &self.facts)
     }
-}
 
-impl<A: Algorithm> BackendIter for BestFirst<A> {
-    fn next(&mut self) -> Option<&Backend> {
+    fn next_place(&mut self) -> Option<usize> {
         // An endpoint at 10 percent may be chosen at one pick in ten, and then as its algorithm says;
         // so each algorithm honours slow start and none knows of it.
         self.tried.chill = self.facts.chill();
@@ -255,6 +258,19 @@ impl<A: Algorithm> BackendIter for BestFirst<A> {
         // A cold endpoint is better than none.
         let place = warm.or_else(|| self.pick())?;
         self.tried.insert(place);
+        Some(place)
+    }
+
+    /// As `next`, without a look into the backend.
+    pub(super) fn next_member(&mut self) -> Option<Arc<Member>> {
+        let place = self.next_place()?;
+        self.selector.members.get(place).cloned()
+    }
+}
+
+impl<A: Algorithm> BackendIter for BestFirst<A> {
+    fn next(&mut self) -> Option<&Backend> {
+        let place = self.next_place()?;
         self.selector.backends.get(place)
     }
 }

@@ -16,7 +16,9 @@
 //! lock and a median of eight for each response; reads are of atomic words. Pure but for those: `now`
 //! comes from outside.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::Release,
+};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -37,9 +39,15 @@ pub struct Signals {
     /// A [`Reading`]; 0: none yet.
     told: AtomicU64,
     bands: Mutex<[Band; BANDS]>,
-    /// The bands' medians, as [`Reading`]s; 0: none yet.
+    /// The bands' medians, as [`Reading`]s.
     medians: [AtomicU64; BANDS],
+    /// A bit for each band that has one.
+    known: AtomicU32,
 }
+
+/// Hundredths of a second since an endpoint's signals began: worked out once for all looks at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Age(u64);
 
 /// The last waits at about one load.
 #[derive(Clone, Copy, Default)]
@@ -57,6 +65,7 @@ impl Signals {
             told: AtomicU64::new(0),
             bands: Mutex::default(),
             medians: Default::default(),
+            known: AtomicU32::new(0),
         }
     }
 
@@ -67,14 +76,15 @@ impl Signals {
         let mut bands = self.bands.lock();
         let median = Reading {
             seconds: bands[band].add(wait),
-            at: self.age(now) as u32,
+            at: self.age(now).stamp(),
         };
         self.medians[band].store(median.packed(), Relaxed);
+        self.known.fetch_or(1 << band, Release);
     }
 
     /// An attempt failed: the endpoint is avoided for the time of its penalty.
     pub fn failed(&self, penalty: Duration, now: Instant) {
-        let until = self.age(now) + (penalty.min(WAIT_MAX).as_millis() / 10) as u64;
+        let until = self.age(now).0 + (penalty.min(WAIT_MAX).as_millis() / 10) as u64;
         self.avoided_until.fetch_max(until, Relaxed);
     }
 
@@ -89,63 +99,66 @@ impl Signals {
     }
 
     #[inline]
-    pub fn is_avoided(&self, now: Instant) -> bool {
-        self.avoided_until.load(Relaxed) > self.age(now)
+    pub fn is_avoided(&self, age: Age) -> bool {
+        self.avoided_until.load(Relaxed) > age.0
     }
 
     /// Requests in flight that are not ours, as far as the endpoint said so lately.
     #[inline]
-    pub fn others(&self, now: Instant) -> f32 {
-        self.lately(&self.others, now)
+    pub fn others(&self, age: Age) -> f32 {
+        lately(&self.others, age)
     }
 
     /// How many seconds a response takes when so many attempts run, itself included: as weir has
     /// seen, or as the endpoint says if that is longer.
     #[inline]
-    pub fn seconds(&self, in_flight: u32, now: Instant) -> f32 {
-        self.seen_seconds(in_flight, now)
-            .max(self.lately(&self.told, now))
+    pub fn seconds(&self, in_flight: u32, age: Age) -> f32 {
+        self.seen_seconds(in_flight, age)
+            .max(lately(&self.told, age))
     }
 
     #[inline]
-    fn seen_seconds(&self, in_flight: u32, now: Instant) -> f32 {
-        let band = band(in_flight);
-        let known = |band: usize| match self.medians[band].load(Relaxed) {
-            0 => None,
-            median => Some(Reading::unpacked(median)),
-        };
-        let mut lower_first = (0..=band).rev().chain(band + 1..BANDS);
-        match lower_first.find_map(known) {
-            Some(median) => median.decayed(self.age(now) as u32).seconds.max(FLOOR),
+    fn seen_seconds(&self, in_flight: u32, age: Age) -> f32 {
+        match nearest(self.known.load(Acquire), band(in_flight)) {
+            Some(band) => {
+                let median = Reading::unpacked(self.medians[band].load(Relaxed));
+                median.decayed(age.stamp()).seconds.max(FLOOR)
+            }
             None if in_flight <= 1 => FLOOR,
             None => COLD.as_secs_f32(),
         }
     }
 
     fn keep(&self, report: &AtomicU64, seconds: f32, now: Instant) {
-        let at = self.age(now) as u32;
+        let at = self.age(now).stamp();
         report.store(Reading { seconds, at }.packed(), Relaxed);
     }
 
-    /// What was reported, 0 if that is too old.
     #[inline]
-    fn lately(&self, report: &AtomicU64, now: Instant) -> f32 {
-        let last = report.load(Relaxed);
-        if last == 0 {
-            return 0.0;
-        }
-        let Reading { seconds, at } = Reading::unpacked(last);
-        let age = self.age(now).saturating_sub(u64::from(at));
-        match age <= hundredths(REPORT_AGE_MAX) {
-            true => seconds,
-            false => 0.0,
-        }
+    pub fn age(&self, now: Instant) -> Age {
+        Age(hundredths(now.saturating_duration_since(self.born)))
     }
+}
 
-    /// In hundredths of a second.
+impl Age {
+    /// As a [`Reading`] has it.
     #[inline]
-    fn age(&self, now: Instant) -> u64 {
-        hundredths(now.saturating_duration_since(self.born))
+    fn stamp(self) -> u32 {
+        self.0 as u32
+    }
+}
+
+/// What was reported, 0 if that is too old.
+#[inline]
+fn lately(report: &AtomicU64, age: Age) -> f32 {
+    let last = report.load(Relaxed);
+    if last == 0 {
+        return 0.0;
+    }
+    let Reading { seconds, at } = Reading::unpacked(last);
+    match age.0.saturating_sub(u64::from(at)) <= hundredths(REPORT_AGE_MAX) {
+        true => seconds,
+        false => 0.0,
     }
 }
 
@@ -153,6 +166,17 @@ impl Signals {
 #[inline]
 fn band(in_flight: u32) -> usize {
     (in_flight.max(1).ilog2() as usize).min(BANDS - 1)
+}
+
+/// The highest of the `known` bands up to this one, else the lowest above.
+#[inline]
+fn nearest(known: u32, band: usize) -> Option<usize> {
+    let lower = known & ((2 << band) - 1);
+    match (lower, known) {
+        (0, 0) => None,
+        (0, higher) => Some(higher.trailing_zeros() as usize),
+        (lower, _) => Some(lower.ilog2() as usize),
+    }
 }
 
 impl Band {
@@ -186,24 +210,24 @@ mod tests {
         for wait in [900, 900, 900, 10, 20, 30, 40, 50, 60, 70, 80] {
             signals.answered(millis(wait), 1, now);
         }
-        assert!(near(signals.seconds(1, now), 0.040));
+        assert!(near(signals.seconds(1, signals.age(now)), 0.040));
         signals.answered(millis(500), 5, now);
-        assert!(near(signals.seconds(4, now), 0.500));
-        assert!(near(signals.seconds(7, now), 0.500));
+        assert!(near(signals.seconds(4, signals.age(now)), 0.500));
+        assert!(near(signals.seconds(7, signals.age(now)), 0.500));
         // Nothing is known of 2, more than of 4: the next lower stands in.
-        assert!(near(signals.seconds(3, now), 0.040));
-        assert!(near(signals.seconds(9999, now), 0.500));
+        assert!(near(signals.seconds(3, signals.age(now)), 0.040));
+        assert!(near(signals.seconds(9999, signals.age(now)), 0.500));
     }
 
     #[test]
     fn an_endpoint_that_never_answered_is_tried_once_and_an_idle_one_is_tried_again() {
         let now = Instant::now();
         let signals = Signals::new(now);
-        assert_eq!(signals.seconds(1, now), FLOOR);
-        assert_eq!(signals.seconds(2, now), 0.030);
+        assert_eq!(signals.seconds(1, signals.age(now)), FLOOR);
+        assert_eq!(signals.seconds(2, signals.age(now)), 0.030);
         signals.answered(millis(2000), 8, now);
-        assert!(near(signals.seconds(1, now), 2.0));
-        let later = signals.seconds(1, now + millis(10_000));
+        assert!(near(signals.seconds(1, signals.age(now)), 2.0));
+        let later = signals.seconds(1, signals.age(now + millis(10_000)));
         assert!(near(later, 2.0 / std::f32::consts::E), "{later}");
     }
 
@@ -211,24 +235,24 @@ mod tests {
     fn a_failure_keeps_away_for_its_penalty_and_no_longer() {
         let now = Instant::now();
         let signals = Signals::new(now);
-        assert!(!signals.is_avoided(now));
+        assert!(!signals.is_avoided(signals.age(now)));
         signals.failed(millis(5000), now);
         signals.failed(millis(1000), now);
-        assert!(signals.is_avoided(now + millis(4990)));
-        assert!(!signals.is_avoided(now + millis(5000)));
+        assert!(signals.is_avoided(signals.age(now + millis(4990))));
+        assert!(!signals.is_avoided(signals.age(now + millis(5000))));
     }
 
     #[test]
     fn a_report_counts_what_is_not_ours_for_a_second() {
         let now = Instant::now() + millis(10);
         let signals = Signals::new(now - millis(10));
-        assert_eq!(signals.others(now), 0.0);
+        assert_eq!(signals.others(signals.age(now)), 0.0);
         signals.reported(12.0, 5, now);
-        assert_eq!(signals.others(now + millis(1000)), 7.0);
-        assert_eq!(signals.others(now + millis(1010)), 0.0);
+        assert_eq!(signals.others(signals.age(now + millis(1000))), 7.0);
+        assert_eq!(signals.others(signals.age(now + millis(1010))), 0.0);
         // Less than what weir itself counts is no merit.
         signals.reported(0.0, 5, now);
-        assert_eq!(signals.others(now), 0.0);
+        assert_eq!(signals.others(signals.age(now)), 0.0);
     }
 
     #[test]
@@ -237,9 +261,12 @@ mod tests {
         let signals = Signals::new(now - millis(10));
         signals.answered(millis(50), 1, now);
         signals.reported_latency(millis(1), now);
-        assert!(near(signals.seconds(1, now), 0.050));
+        assert!(near(signals.seconds(1, signals.age(now)), 0.050));
         signals.reported_latency(millis(400), now);
-        assert!(near(signals.seconds(1, now + millis(1000)), 0.400));
-        assert!(signals.seconds(1, now + millis(1010)) < 0.050);
+        assert!(near(
+            signals.seconds(1, signals.age(now + millis(1000))),
+            0.400
+        ));
+        assert!(signals.seconds(1, signals.age(now + millis(1010))) < 0.050);
     }
 }

@@ -172,7 +172,7 @@ fn load(slot: &Slot, now: Instant) -> f32 {
     let others = slot
         .endpoint
         .signals()
-        .map_or(0.0, |signals| signals.others(now));
+        .map_or(0.0, |signals| signals.others(signals.age(now)));
     (own + others) / slot.weight as f32
 }
 
@@ -187,15 +187,22 @@ enum Rank {
 }
 
 impl Rank {
+    #[inline]
     fn of(slot: &Slot, hot_above: f32, now: Instant) -> Self {
-        let load = load(slot, now);
-        let endpoint = &slot.endpoint;
-        match endpoint.signals() {
-            Some(signals) if signals.is_avoided(now) => Rank::Avoided { load },
-            Some(signals) if load <= hot_above => Rank::Cold {
-                seconds: signals.seconds(endpoint.in_flight() + 1, now),
-            },
-            _ => Rank::Hot { load },
+        let own = slot.endpoint.in_flight();
+        let Some(signals) = slot.endpoint.signals() else {
+            let load = own as f32 / slot.weight as f32;
+            return Rank::Hot { load };
+        };
+        let age = signals.age(now);
+        let load = (own as f32 + signals.others(age)) / slot.weight as f32;
+        if signals.is_avoided(age) {
+            Rank::Avoided { load }
+        } else if load <= hot_above {
+            let seconds = signals.seconds(own + 1, age);
+            Rank::Cold { seconds }
+        } else {
+            Rank::Hot { load }
         }
     }
 }

@@ -200,3 +200,25 @@ fn concurrent_attempts_give_back_all_they_took() {
     });
     assert_eq!(bench.taken(), [0; 6]);
 }
+
+#[test]
+fn a_pool_too_large_to_scan_finds_where_it_fits_and_is_loaded_evenly() {
+    let mut capacities = vec![[10.0, 10.0]; 200];
+    capacities[77] = [100.0, 100.0];
+    let bench = Bench::new(&capacities, 3);
+    let (place, _held) = bench.place([50.0, 50.0], false).unwrap();
+    assert_eq!(place, 77);
+    // Half of what all can take.
+    let held: Vec<_> = (0..1000)
+        .map(|_| bench.place([1.0, 0.5], false).unwrap())
+        .collect();
+    let most = (0..200).filter(|place| *place != 77).map(|place| {
+        let here = held.iter().filter(|(held, _)| *held == place);
+        here.count()
+    });
+    assert!(most.max() <= Some(7));
+    // Full but for what is squeezed in.
+    let _rest: Vec<_> = std::iter::from_fn(|| bench.place([1.0, 1.0], false)).collect();
+    assert!(bench.place([2.0, 2.0], false).is_none());
+    assert!(bench.place([2.0, 2.0], true).is_some());
+}
