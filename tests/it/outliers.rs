@@ -360,6 +360,58 @@ async fn in_a_panic_probes_do_not_matter_either_unless_all_fail() {
     assert_eq!(shares(&weir, &patients, 20).await[2..], [0, 0]);
 }
 
+#[tokio::test]
+async fn backups_serve_without_panic_while_no_other_is_ready_and_the_fallback_when_all_is_lost() {
+    let origins = Origin::several(3);
+    let weir = weir(
+        "
+        pools:
+          web:
+            endpoints: [$a, $b, { address: $c, backup: true }]
+            panic_threshold: 60
+            fallback: { status: 200, body: the page for bad days }
+            slow_start: 0s
+            health: { http: /healthz, interval: 100ms, rise: 1, fall: 1 }
+        routes: [{ pool: web }]
+    ",
+    )
+    .with("a", &origins[0])
+    .with("b", &origins[1])
+    .with("c", &origins[2])
+    .start()
+    .await;
+    let becomes = async |place: usize, healthy: bool| {
+        let origin = &origins[place];
+        origin.health(healthy);
+        let ready = format!(r#"weir_endpoint_ready{{endpoint="{origin}"}}"#);
+        weir.metric_becomes(&ready, f64::from(u8::from(healthy)))
+            .await;
+    };
+    let served = async || weir.client().get_many("/", 20, 1).await;
+    let panics = "weir_pool_panic{pool=\"web\"}";
+
+    // Half of the primaries is too few, but the backups are well.
+    becomes(0, false).await;
+    assert_eq!(served().await.body("b"), 20);
+    becomes(1, false).await;
+    assert_eq!(served().await.body("c"), 20);
+    assert_eq!(weir.find_metric(panics).await.unwrap_or(0.0), 0.0);
+
+    becomes(2, false).await;
+    let report = served().await;
+    assert_eq!(report.body("the page for bad days"), 20);
+
+    // One of three is back, which is too few: all get requests, also those that failed their probes.
+    becomes(0, true).await;
+    weir.metric_becomes(panics, 1.0).await;
+    let report = served().await;
+    assert_eq!((report.body("a"), report.body("b")), (10, 10));
+
+    becomes(1, true).await;
+    weir.metric_becomes(panics, 0.0).await;
+    assert_eq!(served().await.body("c"), 0);
+}
+
 // --- slow start
 
 #[tokio::test(flavor = "multi_thread")]
