@@ -45,6 +45,13 @@ impl Amounts {
         self
     }
 
+    /// The lesser of both in each dimension.
+    pub fn at_most(mut self, other: &Amounts) -> Amounts {
+        let both = self.0.iter_mut().zip(other.0);
+        both.for_each(|(amount, most)| *amount = (*amount).min(most));
+        self
+    }
+
     /// Never below nothing.
     pub fn minus(mut self, other: &Amounts) -> Amounts {
         let both = self.0.iter_mut().zip(other.0);

@@ -33,12 +33,13 @@ pub fn of_request(
         .unwrap_or_else(|| Amounts::one_of_each(resources.dimensions.len()))
 }
 
-/// Learns from what the endpoint said of the request it has served.
-pub fn learn(headers: &HeaderMap, resources: &Resources, learned: &Learned) {
+/// Learns from what the endpoint said of the request it has served: at most its `capacity`, for it
+/// has served it. So what is learned always fits somewhere, or one lie would be the route's end.
+pub fn learn(headers: &HeaderMap, resources: &Resources, capacity: &Amounts, learned: &Learned) {
     let told = resources.response_header.as_ref();
     let told = told.and_then(|name| read(headers.get_all(name), &resources.dimensions));
     if let Some(sample) = told {
-        learned.learn(&sample);
+        learned.learn(&sample, capacity);
     }
 }
 
@@ -80,7 +81,7 @@ impl Learned {
 
     /// The first answer is believed whole. Of two at the same time one may be lost: an average has
     /// others.
-    fn learn(&self, sample: &Amounts) {
+    fn learn(&self, sample: &Amounts, most: &Amounts) {
         let is_first = self.demand().is_none();
         for (dimension, average) in self.average.iter().enumerate() {
             let sample = sample.get(dimension);
@@ -90,7 +91,7 @@ impl Learned {
             } else {
                 towards(before, sample)
             };
-            average.store(after, Relaxed);
+            average.store(after.min(most.get(dimension)), Relaxed);
         }
     }
 }
@@ -164,7 +165,12 @@ mod tests {
         let route = Some(amounts(3, 3));
         let demand = |is_trusted| of_request(&asks, is_trusted, &resources, &learned, route);
         assert_eq!(demand(false), amounts(3, 3));
-        learn(&headers("x-cost", "storage=4"), &resources, &learned);
+        learn(
+            &headers("x-cost", "storage=4"),
+            &resources,
+            &amounts(100_000_000, 100_000_000),
+            &learned,
+        );
         assert_eq!(demand(false), amounts(0, 4_000_000));
         assert_eq!(demand(true), amounts(5_000_000, 0));
     }
@@ -173,7 +179,8 @@ mod tests {
     fn what_is_learned_follows_what_is_told_and_arrives() {
         let (resources, learned) = (resources(), Learned::default());
         let tell = |cost| {
-            learn(&headers("x-cost", cost), &resources, &learned);
+            let capacity = amounts(100_000_000, 100_000_000);
+            learn(&headers("x-cost", cost), &resources, &capacity, &learned);
             learned.demand().unwrap().get(0)
         };
         assert_eq!(tell("compute=8"), 8_000_000);
@@ -181,5 +188,25 @@ mod tests {
         let least = "compute=0.000001";
         let steps = (1..200).find(|_| tell(least) == 1);
         assert!(steps.is_some() && tell(least) == 1);
+    }
+
+    #[test]
+    fn an_endpoint_cannot_say_that_it_has_served_more_than_it_has() {
+        let (resources, learned) = (resources(), Learned::default());
+        let (small, large) = (
+            amounts(20_000_000, 5_000_000),
+            amounts(5_000_000, 40_000_000),
+        );
+        let tell = |cost, capacity: &Amounts| {
+            learn(&headers("x-cost", cost), &resources, capacity, &learned);
+            learned.demand().unwrap()
+        };
+        assert_eq!(tell("compute=1e300, storage=1e300", &small), small);
+        // Whatever others said, it fits the one that answered last.
+        let mixed = tell("compute=0.000001, storage=1e300", &large);
+        assert_eq!(mixed.at_most(&large), mixed);
+        let honest = "compute=1, storage=1";
+        (0..200).for_each(|_| assert!(!tell(honest, &large).is_nothing()));
+        assert_eq!(tell(honest, &large), amounts(1_000_000, 1_000_000));
     }
 }

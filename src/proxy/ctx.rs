@@ -11,6 +11,7 @@ use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use prometheus::IntGauge;
 
+use crate::config::amounts::Amounts;
 use crate::policy::body_limit::Meter;
 use crate::policy::client::Client;
 use crate::proxy::failure::{Ending, Outcome};
@@ -291,6 +292,12 @@ impl Attempts {
     /// What the client needs to come back to the running attempt's endpoint.
     pub fn cookie(&self) -> Option<Token> {
         self.current()?.pick.as_ref()?.cookie
+    }
+
+    /// What the running attempt's endpoint has of its pool's resources.
+    pub fn capacity(&self) -> Option<Amounts> {
+        let pick = self.current()?.pick.as_ref()?;
+        Some(*pick.member.room.capacity())
     }
 
     /// Those that count against a route's `retry.attempts`.

@@ -15,7 +15,7 @@ use prometheus::IntGauge;
 use crate::config::model::{self, Balance, Hedge};
 use crate::policy::forwarded::Told;
 use crate::policy::headers::HeaderTarget;
-use crate::policy::{demand, forwarded, headers, request_id};
+use crate::policy::{forwarded, headers, request_id};
 use crate::proxy::ctx::{Counted, RequestCtx};
 use crate::proxy::downstream::Downstream;
 use crate::proxy::failure::{self, Ending, FailedAttempt, Outcome};
@@ -181,12 +181,7 @@ pub(super) fn note_response(
     }
     if switched || !response.status.is_informational() {
         ctx.attempts.succeeded(response);
-        if let Some((route, pool)) = ctx
-            .route()
-            .and_then(|route| Some((route, route.pool.as_ref()?)))
-        {
-            demand::learn(&response.headers, &pool.config().resources, &route.learned);
-        }
+        placement::learn(&response.headers, ctx);
     }
     Ok(())
 }

@@ -41,3 +41,15 @@ pub(super) fn cookie(ctx: &RequestCtx) -> Option<HeaderValue> {
     let sticky = ctx.route()?.pool.as_ref()?.sticky()?;
     sticky.set_cookie(&ctx.attempts.cookie()?)
 }
+
+/// Learns what requests of the route take, from the endpoint that answers this one.
+pub(super) fn learn(headers: &HeaderMap, ctx: &RequestCtx) {
+    let route = ctx.route();
+    if let Some(route) = route
+        && let Some(pool) = &route.pool
+        && let Some(capacity) = ctx.attempts.capacity()
+    {
+        let resources = &pool.config().resources;
+        demand::learn(headers, resources, &capacity, &route.learned);
+    }
+}

@@ -280,6 +280,20 @@ async fn a_response_header_teaches_what_later_requests_take() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_lies_about_what_a_request_took_takes_the_route_from_nobody() {
+    let liar = Origin::start(|_| Reply::ok("liar").header("X-Cost", "compute=1e300"));
+    let honest = Origin::start(|_| Reply::ok("honest").header("X-Cost", "compute=1"));
+    let settings = "resources: { response_header: X-Cost, when_full: reject }";
+    let weir = small_pool(settings, &liar, &honest).await;
+
+    let report = weir.client().get_many("/", 100, 1).await;
+
+    report.expect_lossless();
+    let lies = report.body("liar");
+    assert!((30..=70).contains(&lies), "{lies} of 100");
+}
+
+#[tokio::test]
 async fn all_that_was_taken_is_given_back_whatever_became_of_the_attempts() {
     let gate = Gate::new();
     let closed = gate.clone();
