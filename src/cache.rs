@@ -15,3 +15,4 @@ pub mod key;
 pub mod route;
 pub mod rules;
 pub mod store;
+pub mod verdict;

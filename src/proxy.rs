@@ -26,6 +26,7 @@ use crate::proxy::process::Process;
 use crate::proxy::reject::Rejection;
 
 mod admit;
+mod cached;
 mod chunks;
 pub mod ctx;
 pub mod cutoff;
@@ -88,9 +89,19 @@ impl Proxy {
     /// Answers a request that is no upgrade.
     async fn answer(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
         match admit::admit(session, ctx) {
-            Ok(Next::Forward) => self.forwarder.forward(session, ctx).await,
+            Ok(Next::Forward) => self.forward(session, ctx).await,
             Ok(Next::Answer(answer)) => answer.send(session).await,
             Err(rejection) => Err(ctx.reject(rejection)),
+        }
+    }
+
+    /// To an endpoint, or to the cache before it.
+    async fn forward(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
+        let cache = ctx.route().and_then(|route| route.cache.clone());
+        match cache {
+            // Boxed: routes without a cache have no room for it.
+            Some(cache) => Box::pin(self.forwarder.serve_cached(cache, session, ctx)).await,
+            None => self.forwarder.forward(session, ctx).await,
         }
     }
 }
@@ -111,10 +122,7 @@ impl ProxyHttp for Proxy {
         match admit::admit(session, ctx) {
             Ok(Next::Forward) if session.is_upgrade_req() => Ok(false),
             // HTTP/1.0 knows no upgrade.
-            Ok(Next::Forward) => {
-                let forwarded = self.forwarder.forward(session, ctx);
-                forwarded.await.map(|()| true)
-            }
+            Ok(Next::Forward) => self.forward(session, ctx).await.map(|()| true),
             Ok(Next::Answer(answer)) => answer.send(session).await.map(|()| true),
             Err(rejection) => Err(ctx.reject(rejection)),
         }

@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::cache::route::RouteCache;
+use crate::cache::verdict::Verdict;
 use crate::config::model;
 use crate::policy::demand::Learned;
 use crate::policy::ip_filter::IpFilter;
@@ -35,6 +37,8 @@ pub struct Route {
     pub clients: IpFilter,
     /// `None`: the route answers itself.
     pub pool: Option<Arc<Pool>>,
+    /// `None`: the cache is not used.
+    pub cache: Option<Arc<RouteCache>>,
     pub metrics: RouteMetrics,
     /// What its requests take, as endpoints tell; a reload begins anew.
     pub learned: Learned,
@@ -83,7 +87,7 @@ impl Snapshot {
         let staying: HashSet<_> = next.routes.iter().map(Route::labels).collect();
         for (route, pool) in self.routes.iter().map(Route::labels) {
             if !staying.contains(&(route, pool)) {
-                metrics.forget_route(route, pool);
+                metrics.forget_route(route, pool, &Verdict::ALL.map(Verdict::name));
             }
         }
     }
@@ -94,9 +98,13 @@ fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -
         model::Action::Pool(index) => Some(pools[index].clone()),
         model::Action::Redirect(_) | model::Action::Respond(_) => None,
     };
+    let cache = route.cache.as_ref().filter(|_| pool.is_some());
+    let names = Verdict::ALL.map(Verdict::name);
+    let verdicts = cache.map_or(&[][..], |_| &names);
     let pool_name = pool.as_ref().map_or("-", |pool| pool.name());
     Route {
-        metrics: metrics.route(&route.name, pool_name),
+        metrics: metrics.route(&route.name, pool_name, verdicts),
+        cache: cache.map(|cache| Arc::new(RouteCache::new(cache))),
         clients: IpFilter::new(&route.allow, &route.deny),
         config: route.clone(),
         pool,

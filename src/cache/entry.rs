@@ -29,6 +29,7 @@ const TAG_FIELDS: [HeaderName; 2] = [
 const TAGS_MAX: usize = 64;
 
 /// A stored response, or one on its way into the store.
+#[derive(Clone)]
 pub struct Stored {
     pub found: Found,
     /// As they count now.

@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use pingora_cache::key::CompactCacheKey;
 use tokio::sync::oneshot;
 
+use super::rules::reuse::Failure;
+
 /// As Varnish remembers what it may not keep (`uncacheable_ttl`).
 pub const MEMORY: Duration = Duration::from_secs(120);
 /// Of one shard.
@@ -50,7 +52,7 @@ pub enum Turn {
     /// What came is nobody else's: ask.
     Alone,
     /// The endpoint failed, and what is stored stands in for it.
-    StandIn,
+    StandIn(Failure),
     /// The leader has gone: lead.
     Lead(Leader),
 }
@@ -64,7 +66,7 @@ pub enum Landed {
     /// Not to be shared this time.
     NotShared,
     /// The endpoint failed, and what is stored stood in for it.
-    StoodIn,
+    StoodIn(Failure),
 }
 
 /// The right to ask for all. Dropped without landing, it passes to the next waiter.
@@ -108,7 +110,7 @@ impl Flights {
         match landed {
             Landed::Stored => drop(shard.alone.remove(key)),
             Landed::Uncacheable => shard.remember(key, now),
-            Landed::NotShared | Landed::StoodIn => {}
+            Landed::NotShared | Landed::StoodIn(_) => {}
         }
     }
 
@@ -158,7 +160,7 @@ impl Leader {
             // One that has gone needs no turn.
             let _ = waiter.send(match landed {
                 Landed::Stored => Turn::Look,
-                Landed::StoodIn => Turn::StandIn,
+                Landed::StoodIn(failure) => Turn::StandIn(failure),
                 Landed::Uncacheable | Landed::NotShared => Turn::Alone,
             });
         }

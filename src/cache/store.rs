@@ -50,6 +50,7 @@ pub use crate::config::model::Eviction;
 pub use counts::{Counts, Left, Refused};
 pub use index::Label;
 pub use purge::Purge;
+pub use reader::{Read, Reader};
 pub use transfer::Object;
 
 pub use fill::Fill;

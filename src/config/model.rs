@@ -127,6 +127,8 @@ pub struct Route {
     pub priority: Priority,
     /// What a request takes of its endpoint, by the pool's dimensions; `None`: one of each.
     pub demand: Option<Amounts>,
+    /// `None`: nothing is kept, and nothing served from the cache.
+    pub cache: Option<RouteCache>,
     /// Largest request body; `None`: no bound.
     pub body_limit: Option<u64>,
     pub request_headers: HeaderEdits,

@@ -11,9 +11,11 @@ use pingora_core::{Error, ErrorType};
 use pingora_http::ResponseHeader;
 use prometheus::IntGauge;
 
+use crate::cache::verdict::Verdict;
 use crate::config::amounts::Amounts;
 use crate::policy::body_limit::Meter;
 use crate::policy::client::Client;
+use crate::proxy::cached::fetch::Fetch;
 use crate::proxy::failure::{Ending, Outcome};
 use crate::proxy::reject::Rejection;
 use crate::snapshot::{Route, Snapshot};
@@ -43,6 +45,10 @@ pub struct RequestCtx {
     /// Counts the body against the route's limit.
     pub body: Meter,
     pub attempts: Attempts,
+    /// How what endpoints are asked differs from what the client asks, where it is for the cache.
+    pub(super) fetch: Option<Box<Fetch>>,
+    /// What the cache did; `None`: the route has none.
+    pub cache: Option<Verdict>,
     /// Time spent in a pool's queue; `None`: it never had to wait.
     pub queued: Option<Duration>,
     /// From the head to the first byte of the endpoint's response.
@@ -68,12 +74,24 @@ impl RequestCtx {
             route: None,
             body: Meter::new(None),
             attempts: Attempts::default(),
+            fetch: None,
+            cache: None,
             queued: None,
             first_byte: None,
             overdue: Rejection::RequestTimeout,
             ending: None,
             tunnel: None,
             _in_flight: Counted::new(in_flight),
+        }
+    }
+
+    /// The context of work that is done on this request's behalf, and goes on without it.
+    pub fn beside(&self, in_flight: &IntGauge) -> RequestCtx {
+        RequestCtx {
+            request_id: self.request_id.clone(),
+            client: self.client,
+            route: self.route,
+            ..RequestCtx::new(Arc::clone(&self.snapshot), in_flight)
         }
     }
 

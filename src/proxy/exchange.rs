@@ -136,6 +136,14 @@ pub(super) fn timeouts(pool: &Pool, ctx: &RequestCtx) -> Timeouts {
     }
 }
 
+/// The method that the endpoint is asked with.
+pub(super) fn method<'a>(session: &'a Session, ctx: &RequestCtx) -> &'a Method {
+    match &ctx.fetch {
+        Some(_) => &Method::GET,
+        None => &session.req_header().method,
+    }
+}
+
 /// Edits the head that goes to the endpoint. Pingora has removed the hop-by-hop fields.
 pub(super) fn prepare_request(session: &Session, request: &mut RequestHeader, ctx: &RequestCtx) {
     if Downstream::of(session.stream()).is_some_and(|downstream| downstream.underscores) {
@@ -195,6 +203,20 @@ pub(super) fn prepare_response(
     if response.status != StatusCode::SWITCHING_PROTOCOLS {
         remove_hop_by_hop(response);
     }
+    prepare_stored(session, response, ctx);
+    let is_final =
+        !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
+    if let Some(cookie) = placement::cookie(ctx).filter(|_| is_final) {
+        response.add(header::SET_COOKIE, cookie);
+    }
+}
+
+/// As `prepare_response`, where what is of an endpoint's connection, and of one client, has no place.
+pub(super) fn prepare_stored(
+    session: &mut Session,
+    response: &mut ResponseHeader,
+    ctx: &RequestCtx,
+) {
     if session.req_header().version == Version::HTTP_10
         && response.remove_header(&header::TRANSFER_ENCODING).is_some()
     {
@@ -203,11 +225,6 @@ pub(super) fn prepare_response(
     }
     if let Some(route) = ctx.route() {
         headers::apply(&route.config.response_headers, response);
-    }
-    let is_final =
-        !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS;
-    if let Some(cookie) = placement::cookie(ctx).filter(|_| is_final) {
-        response.add(header::SET_COOKIE, cookie);
     }
 }
 

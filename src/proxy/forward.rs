@@ -38,7 +38,7 @@ use crate::upstream::member::Member;
 mod hedge;
 
 pub(super) struct Forwarder {
-    process: Arc<Process>,
+    pub(super) process: Arc<Process>,
     connector: TransportConnector,
     buffers: Buffers,
 }
@@ -135,7 +135,7 @@ impl Forwarder {
             // Boxed: the rare way is the large one.
             None => Box::pin(self.connect(pool, member, session, ctx)).await?,
         };
-        let method = &session.req_header().method;
+        let method = exchange::method(session, ctx);
         let mut conversation = Conversation {
             upstream: Upstream::new(stream, exchange::timeouts(pool, ctx), method, &self.buffers),
             session,
@@ -154,6 +154,11 @@ impl Forwarder {
             request_over,
             keeping: key.map(|key| (key, pool.config().idle_timeout)),
         })
+    }
+
+    /// The body has been taken from the endpoint: its connection may serve a later request.
+    pub(super) fn finished(&self, answered: Answered<'_>) {
+        self.keep(answered.upstream, answered.keeping);
     }
 
     /// Leaves the connection to a later request, if it may serve one.
@@ -192,7 +197,7 @@ impl Forwarder {
     }
 }
 
-async fn until_cut(session: &Session) {
+pub(super) async fn until_cut(session: &Session) {
     match Downstream::of(session.stream()) {
         Some(downstream) => downstream.until_cut().await,
         None => std::future::pending().await,
@@ -206,6 +211,19 @@ pub(super) struct Answered<'a> {
     request_over: bool,
     /// Where the connection is kept afterwards, and for how long.
     keeping: Option<(Key, Duration)>,
+}
+
+impl Answered<'_> {
+    /// The next piece of the body; `None`: it is over. May be dropped while it waits.
+    pub(super) async fn next(&mut self) -> Result<Option<&[u8]>> {
+        if self.upstream.is_over() {
+            return Ok(None);
+        }
+        match self.upstream.next().await? {
+            Piece::Body(bytes) => Ok(Some(bytes)),
+            Piece::Head(_) | Piece::End => Ok(Some(b"")),
+        }
+    }
 }
 
 /// One request and its response, on the way.
@@ -322,7 +340,7 @@ fn note_head(
     exchange::note_response(session, head, ctx, &metrics.tunnels)
 }
 
-async fn give_head(
+pub(super) async fn give_head(
     mut head: Box<ResponseHeader>,
     session: &mut Session,
     ctx: &mut RequestCtx,
@@ -351,7 +369,7 @@ fn is_framed(fields: &HeaderMap) -> bool {
     fields.contains_key(header::CONTENT_LENGTH) || fields.contains_key(header::TRANSFER_ENCODING)
 }
 
-async fn give_body(bytes: &[u8], client: &mut ServerSession) -> Result<()> {
+pub(super) async fn give_body(bytes: &[u8], client: &mut ServerSession) -> Result<()> {
     let written = match client {
         // Written from where it was read into.
         ServerSession::H1(client) => client.write_body(bytes).await.map(|_| ()),
@@ -364,15 +382,24 @@ async fn give_body(bytes: &[u8], client: &mut ServerSession) -> Result<()> {
     written.map_err(|error| error.into_down())
 }
 
+/// Waits for the client's end, or for what ends every wait: the request's deadline, or a cut.
+pub(super) async fn client_ended(session: &mut Session) -> Box<Error> {
+    loop {
+        if let Err(error) = session.downstream_session.read_body_or_idle(true).await {
+            return error.into_down();
+        }
+    }
+}
+
 /// A response breaks off: its client is to see how far it came. `Downstream` sends what it holds when
 /// somebody begins to wait for the client.
-async fn show_what_was_given(session: &mut Session) {
+pub(super) async fn show_what_was_given(session: &mut Session) {
     let mut wait = pin!(session.downstream_session.read_body_or_idle(true));
     poll_fn(|cx| Poll::Ready(wait.as_mut().poll(cx).is_ready())).await;
 }
 
 /// Makes sure that a response which broke off does not look whole, where closing would end it.
-fn break_off(session: &Session) {
+pub(super) fn break_off(session: &Session) {
     let ends_by_closing = session
         .response_written()
         .is_some_and(|head| !head.status.is_informational() && !is_framed(&head.headers));
@@ -382,7 +409,7 @@ fn break_off(session: &Session) {
 }
 
 /// Ends the response: all of it goes out now.
-async fn finish(session: &mut Session) -> Result<()> {
+pub(super) async fn finish(session: &mut Session) -> Result<()> {
     let finished = match session.as_downstream_mut() {
         ServerSession::H1(client) => client.finish_body().await.map(|_| ()),
         client => client.write_response_body(Bytes::new(), true).await,

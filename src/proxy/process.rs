@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use crate::cache::flights::Flights;
 use crate::cache::store::Store;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access_log::AccessLog;
@@ -24,6 +25,8 @@ pub struct Process {
     pub access_log: AccessLog,
     /// Where responses are kept; a reload may change its size, an upgrade hands its contents on.
     pub cache: Store,
+    /// Requests whose answers others wait for.
+    pub flights: Flights,
     /// Connections to endpoints, between two requests.
     pub kept: Kept,
     /// All listeners accept.
@@ -47,6 +50,7 @@ impl Process {
             metrics,
             access_log,
             cache,
+            flights: Flights::default(),
             kept: Kept::default(),
             serving: AtomicBool::new(false),
             draining: AtomicBool::new(false),

@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, Version, header};
 use pingora_core::Error;
 use pingora_proxy::Session;
 
+use crate::cache::verdict::Verdict;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::failure::Ending;
 use crate::proxy::process::Process;
@@ -20,6 +21,9 @@ pub(super) fn write(process: &Process, session: &Session, error: Option<&Error>,
         route
             .metrics
             .observe(status, total, ctx.first_byte, received, sent);
+        if let Some(verdict) = ctx.cache {
+            route.metrics.cached(verdict as usize);
+        }
     }
     if !process.access_log.is_on() {
         return;
@@ -58,7 +62,7 @@ pub(super) fn write(process: &Process, session: &Session, error: Option<&Error>,
         },
         attempts: &attempts,
         termination: termination(ctx),
-        cache: "-",
+        cache: ctx.cache.map_or("-", Verdict::name),
         error: error.as_deref(),
     });
 }

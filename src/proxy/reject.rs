@@ -42,6 +42,8 @@ pub enum Rejection {
     UpstreamTimeout,
     /// The route's whole-request timeout.
     RequestTimeout,
+    /// It is to be answered from the cache only, and cannot be (`only-if-cached`).
+    NotCached,
     Internal,
 }
 
@@ -53,7 +55,7 @@ const ALLOWED: &str = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS";
 
 impl Rejection {
     /// One of each kind.
-    pub const ALL: [Rejection; 23] = [
+    pub const ALL: [Rejection; 24] = [
         Rejection::BadRequest("malformed request"),
         Rejection::MethodNotAllowed,
         Rejection::Forbidden,
@@ -76,6 +78,7 @@ impl Rejection {
         Rejection::UpstreamMalformed,
         Rejection::UpstreamTimeout,
         Rejection::RequestTimeout,
+        Rejection::NotCached,
         Rejection::Internal,
     ];
 
@@ -104,6 +107,7 @@ impl Rejection {
             Rejection::UpstreamMalformed => "upstream_malformed",
             Rejection::UpstreamTimeout => "upstream_timeout",
             Rejection::RequestTimeout => "request_timeout",
+            Rejection::NotCached => "not_cached",
             Rejection::Internal => "internal",
         }
     }
@@ -128,9 +132,10 @@ impl Rejection {
             Rejection::ConnectFailed | Rejection::UpstreamClosed | Rejection::UpstreamMalformed => {
                 StatusCode::BAD_GATEWAY
             }
-            Rejection::ConnectTimeout | Rejection::UpstreamTimeout | Rejection::RequestTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Rejection::ConnectTimeout
+            | Rejection::UpstreamTimeout
+            | Rejection::RequestTimeout
+            | Rejection::NotCached => StatusCode::GATEWAY_TIMEOUT,
             Rejection::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -160,6 +165,7 @@ impl Rejection {
             Rejection::UpstreamMalformed => "the endpoint's answer was not understood",
             Rejection::UpstreamTimeout => "the endpoint did not answer in time",
             Rejection::RequestTimeout => "the request was not finished in time",
+            Rejection::NotCached => "nothing is stored that answers this request",
             Rejection::Internal => "internal error",
         }
     }
@@ -175,6 +181,22 @@ impl Rejection {
             self,
             Rejection::NoEndpoint | Rejection::ConnectFailed | Rejection::ConnectTimeout
         )
+    }
+
+    /// Whether it is no answer because the pool or its endpoints are in trouble, so that what is stored may
+    /// stand in.
+    pub fn is_upstreams(self) -> bool {
+        self.is_unserved()
+            || matches!(
+                self,
+                Rejection::QueueFull(_)
+                    | Rejection::QueueTimeout(_)
+                    | Rejection::QueueDropped(_)
+                    | Rejection::NoRoom
+                    | Rejection::UpstreamClosed
+                    | Rejection::UpstreamMalformed
+                    | Rejection::UpstreamTimeout
+            )
     }
 
     /// Seconds for `Retry-After`; only a 503 has one.

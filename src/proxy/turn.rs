@@ -138,18 +138,18 @@ async fn turn(
 }
 
 /// Waits for the client's close, or for what ends every read: the request's deadline, or a cut.
-async fn client_gone(session: &mut Session) {
+pub(super) async fn client_gone(session: &mut Session) {
     match session.as_downstream_mut() {
         ServerSession::H1(session) => drop(session.idle().await),
         _ => std::future::pending().await,
     }
 }
 
-fn gone(session: &Session, ctx: &RequestCtx) -> Ending {
+pub(super) fn gone(session: &Session, ctx: &RequestCtx) -> Ending {
     exchange::ended_from_outside(session, ctx).unwrap_or(Ending::ClientClosed)
 }
 
-fn hold(session: &Session, holding: bool) {
+pub(super) fn hold(session: &Session, holding: bool) {
     if let Some(downstream) = Downstream::of(session.stream()) {
         downstream.hold(holding);
     }

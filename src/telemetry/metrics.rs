@@ -7,19 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Registry, TextEncoder,
+};
+
 mod cache;
+mod declare;
 
 pub use cache::CacheMetrics;
 
-use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-};
-
-/// Seconds; fine enough to see 5 ms.
-const BUCKETS: &[f64] = &[
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-];
+use declare::Declare;
 
 const CODE_CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -125,7 +123,8 @@ impl Metrics {
         String::from_utf8_lossy(&text).into_owned()
     }
 
-    pub fn route(&self, route: &str, pool: &str) -> RouteMetrics {
+    /// `verdicts`: of the cache, where the route uses it.
+    pub fn route(&self, route: &str, pool: &str, verdicts: &[&str]) -> RouteMetrics {
         let families = &self.routes;
         RouteMetrics {
             by_class: CODE_CLASSES
@@ -134,10 +133,12 @@ impl Metrics {
             first_byte: families.first_byte.with_label_values(&[route, pool]),
             received: families.received.with_label_values(&[route, pool]),
             sent: families.sent.with_label_values(&[route, pool]),
+            by_verdict: self.cache.route(route, pool, verdicts).into(),
         }
     }
 
-    pub fn forget_route(&self, route: &str, pool: &str) {
+    pub fn forget_route(&self, route: &str, pool: &str, verdicts: &[&str]) {
+        self.cache.forget_route(route, pool, verdicts);
         let families = &self.routes;
         for class in CODE_CLASSES {
             let _ = families.requests.remove_label_values(&[route, pool, class]);
@@ -358,9 +359,18 @@ pub struct RouteMetrics {
     first_byte: Histogram,
     received: IntCounter,
     sent: IntCounter,
+    /// By verdict; none: it does not use the cache.
+    by_verdict: Arc<[IntCounter]>,
 }
 
 impl RouteMetrics {
+    /// What the cache did with a request, as its place among the verdicts.
+    pub fn cached(&self, verdict: usize) {
+        if let Some(series) = self.by_verdict.get(verdict) {
+            series.inc();
+        }
+    }
+
     /// Counts one request that is over. `status` 0: no response head was sent.
     pub fn observe(
         &self,
@@ -450,48 +460,6 @@ impl EndpointMetrics {
     }
 }
 
-/// Creates families in one registry. Names and labels are literals of this file, each used once, so
-/// creation and registration cannot fail.
-struct Declare<'a>(&'a Registry);
-
-impl Declare<'_> {
-    fn register<C: prometheus::core::Collector + Clone + 'static>(
-        &self,
-        family: prometheus::Result<C>,
-    ) -> C {
-        let family = family.expect("metric names and labels are valid literals");
-        self.0
-            .register(Box::new(family.clone()))
-            .expect("each metric is declared once");
-        family
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    fn counter(&self, name: &str, help: &str) -> IntCounter {
-        self.register(IntCounter::new(name, help))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn fractional_gauges(&self, name: &str, help: &str, labels: &[&str]) -> GaugeVec {
-        self.register(GaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> IntGauge {
-        self.register(IntGauge::new(name, help))
-    }
-
-    fn histograms(&self, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
-        let opts = HistogramOpts::new(name, help).buckets(BUCKETS.to_vec());
-        self.register(HistogramVec::new(opts, labels))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -499,7 +467,7 @@ mod tests {
     #[test]
     fn a_request_is_counted_under_its_class_and_bytes() {
         let metrics = Metrics::new();
-        let route = metrics.route("api", "web");
+        let route = metrics.route("api", "web", &[]);
         route.observe(204, Duration::from_millis(3), None, 0, 10);
         route.observe(0, Duration::from_millis(3), None, 7, 0);
         let text = metrics.text();
@@ -519,9 +487,9 @@ mod tests {
     fn a_forgotten_route_leaves_no_series() {
         let metrics = Metrics::new();
         metrics
-            .route("gone", "web")
+            .route("gone", "web", &["hit"])
             .observe(200, Duration::ZERO, None, 1, 1);
-        metrics.forget_route("gone", "web");
+        metrics.forget_route("gone", "web", &["hit"]);
         assert!(!metrics.text().contains("gone"));
     }
 

@@ -28,11 +28,11 @@ const PROOFS: &[(&str, &str)] = &[
     ),
     (
         "cache.max_object",
-        "caching::a_reload_changes_the_size_of_the_cache_but_not_its_eviction",
+        "caching::what_is_larger_than_max_object_reaches_its_client_and_is_not_kept",
     ),
     (
         "cache.memory",
-        "caching::a_reload_changes_the_size_of_the_cache_but_not_its_eviction",
+        "caching::memory_is_never_exceeded_and_the_oldest_leave",
     ),
     (
         "listeners.bind",
@@ -376,6 +376,66 @@ const PROOFS: &[(&str, &str)] = &[
     (
         "routes.body_limit",
         "forwarding::timeouts::a_body_over_the_limit_is_refused_and_its_sender_can_read_why",
+    ),
+    (
+        "routes.cache",
+        "caching::a_route_without_cache_keeps_nothing",
+    ),
+    (
+        "routes.cache.default_ttl",
+        "caching::a_default_ttl_is_for_responses_that_say_nothing",
+    ),
+    (
+        "routes.cache.grace",
+        "caching::stale::a_stale_response_stands_in_for_an_error_and_for_an_origin_that_is_down",
+    ),
+    (
+        "routes.cache.honour",
+        "caching::directives_of_requests_count_where_the_route_honours_them",
+    ),
+    (
+        "routes.cache.key.cookies",
+        "caching::headers_and_cookies_of_the_key_tell_users_apart",
+    ),
+    (
+        "routes.cache.key.headers",
+        "caching::headers_and_cookies_of_the_key_tell_users_apart",
+    ),
+    (
+        "routes.cache.key.ignore_query",
+        "caching::query_arguments_count_as_the_route_says",
+    ),
+    (
+        "routes.cache.key.only_query",
+        "caching::query_arguments_count_as_the_route_says",
+    ),
+    (
+        "routes.cache.lock_timeout",
+        "caching::sharing::nobody_waits_longer_than_the_lock_timeout",
+    ),
+    (
+        "routes.cache.range",
+        "caching::validation::with_range_pass_a_part_that_is_not_stored_is_asked_for_as_it_is",
+    ),
+    (
+        "routes.cache.set_cookie",
+        "caching::a_route_may_keep_responses_with_cookies",
+    ),
+    (
+        "routes.cache.stale_while_revalidate",
+        "caching::stale::stale_while_revalidate_serves_at_once_and_refreshes_once",
+    ),
+    (
+        "routes.cache.status_key",
+        "caching::what_a_route_changes_is_changed_on_hits_too_and_refused_clients_stay_refused",
+    ),
+    (
+        "routes.cache.targeted",
+        "caching::targeted_fields_speak_in_place_of_cache_control",
+    ),
+    (
+        "routes.cache.x_cache",
+        "caching::what_a_route_changes_is_changed_on_hits_too_and_refused_clients_stay_refused",
     ),
     ("routes.deny", "access::the_most_specific_network_decides"),
     (

@@ -839,14 +839,24 @@ async fn reloads_are_counted_and_the_generation_tells_which_one_is_in_force() {
 #[test]
 fn every_metric_family_is_in_a_scenario() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |folder: &str| -> String {
+        let files = std::fs::read_dir(root.join(folder)).unwrap();
+        let paths = files.map(|file| file.unwrap().path());
+        paths
+            .filter(|path| path.extension().is_some_and(|kind| kind == "rs"))
+            .map(|path| std::fs::read_to_string(path).unwrap())
+            .collect()
+    };
     let declared = std::fs::read_to_string(root.join("src/telemetry/metrics.rs")).unwrap();
     let declared = declared.split("#[cfg(test)]").next().unwrap().to_owned();
-    let files = std::fs::read_dir(root.join("tests/it")).unwrap();
-    let paths = files.map(|file| file.unwrap().path());
-    let scenarios: String = paths
-        .filter(|path| path.extension().is_some_and(|kind| kind == "rs"))
-        .map(|path| std::fs::read_to_string(path).unwrap())
-        .collect();
+    let declared = declared + &read("src/telemetry/metrics");
+    let areas = [
+        "tests/it",
+        "tests/it/balancing",
+        "tests/it/caching",
+        "tests/it/forwarding",
+    ];
+    let scenarios: String = areas.into_iter().map(read).collect();
     let name = Regex::new(r#""(weir_[a-z_]+)""#).unwrap();
     let families: Vec<&str> = name
         .captures_iter(&declared)

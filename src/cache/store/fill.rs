@@ -16,7 +16,7 @@ use pingora_core::{Error, ErrorType, Result};
 use super::account::Charge;
 use super::body::Body;
 use super::counts::Refused;
-use super::shard::Entry;
+use super::shard::{Entry, Found};
 use super::{Left, Store};
 
 /// What a passing body may always hold for readers that lag.
@@ -57,13 +57,21 @@ impl Fill {
         }
     }
 
+    #[cfg(test)]
     pub fn body(&self) -> &Arc<Body> {
         &self.body
     }
 
-    /// The generation of the entry it is to become.
-    pub fn id(&self) -> u64 {
-        self.id
+    /// As a lookup finds it; `None`: it is to be stored no more.
+    pub fn found(&self) -> Option<Found> {
+        let primary = &self.key.primary;
+        self.store
+            .with(primary, |shard| shard.filling(&self.key, self.id))
+    }
+
+    /// Bytes written so far.
+    pub fn written(&self) -> usize {
+        self.body.written()
     }
 
     /// Whether its bytes leave with their readers: it will not be stored.

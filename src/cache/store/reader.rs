@@ -14,7 +14,10 @@ use pingora_cache::storage::{HandleHit, Storage};
 use pingora_cache::trace::SpanHandle;
 use pingora_core::{Error, ErrorType, Result};
 
-use super::body::{Body, Read};
+pub use super::body::Read;
+
+use super::body::Body;
+use super::shard::Found;
 
 pub struct Reader {
     body: Arc<Body>,
@@ -37,6 +40,10 @@ impl Reader {
             at: 0,
             end: usize::MAX,
         }
+    }
+
+    pub fn of(found: &Found) -> Reader {
+        Reader::new(Arc::clone(&found.body), found.id)
     }
 
     /// The next piece; `None` at the end of the body or of the range. Safe to cancel.

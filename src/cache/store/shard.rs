@@ -92,6 +92,7 @@ pub struct Filling {
 }
 
 /// What a lookup finds.
+#[derive(Clone)]
 pub struct Found {
     pub meta: Arc<Meta>,
     pub body: Arc<Body>,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::cache::RouteCache;
 use super::shapes::{Duration, List, OneOrMany, Size, StatusRange, Toggle};
 
 /// What a request must look like, and what is done with it: exactly one of `pool`, `redirect` and `respond`.
@@ -50,6 +51,8 @@ pub(crate) struct Route {
     /// What a request takes of an endpoint of a pool with `balance: resource`: units by dimension, 0.000001 to 1000000;
     /// a dimension that is left out is not taken. Default: 1 of each.
     pub(crate) demand: Option<BTreeMap<String, f64>>,
+    /// Whether responses are kept and served again: `on`, or a map. Default: off.
+    pub(crate) cache: Option<Toggle<RouteCache>>,
     /// Largest request body, 0 to 1TiB. Default: no bound.
     pub(crate) body_limit: Option<Size>,
     /// Changes to the request before it goes to an endpoint.

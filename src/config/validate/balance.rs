@@ -116,7 +116,7 @@ fn field_key(raw: &raw::HashField, at: &At<'_>, report: &mut Report<'_>) -> Opti
 }
 
 /// What ends a name in a `Cookie` header or a query cannot be part of one.
-fn plain_name(name: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
+pub(super) fn plain_name(name: &str, at: &At<'_>, report: &mut Report<'_>) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_graphic() && !b"=;,&#\"".contains(&byte);
     if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(allowed) {
         return Some(name.to_string());

@@ -8,11 +8,11 @@ use super::super::path::At;
 use super::super::problem::quoted;
 use super::super::raw::pool::Pool;
 use super::super::raw::route as raw;
-use super::super::raw::shapes::List;
+use super::super::raw::shapes::{List, Toggle};
 use super::super::report::Report;
 use super::super::similar;
 use super::keys::{Keys, hours, millis};
-use super::{headers, hedge, redirect, resources, respond, retry, rule, server};
+use super::{cache, headers, hedge, redirect, resources, respond, retry, rule, server};
 
 const NAME_BYTES_MAX: usize = 128;
 /// Pool names that are compared with an unknown one: more would make a file of nothing but typos slow.
@@ -79,6 +79,7 @@ fn route(
     );
     let retry = retry::retry(raw.retry.as_ref(), &at.key("retry"), report);
     let hedge = hedge::hedge(raw.hedge.as_ref(), &rule, &at.key("hedge"), report);
+    let cache = cache::route(raw.cache.as_ref(), &at.key("cache"), report);
     let mut keys = Keys::of(at, report);
     Route {
         name,
@@ -92,6 +93,7 @@ fn route(
         measure: raw.measure.unwrap_or(true),
         priority: priority(raw.priority),
         demand: None,
+        cache,
         body_limit: keys.size("body_limit", raw.body_limit.as_ref(), 0..=BODY_LIMIT_MAX),
         request_headers,
         response_headers,
@@ -192,6 +194,10 @@ fn warn_of_no_effect(raw: &raw::Route, at: &At<'_>, report: &mut Report<'_>) {
         ("measure", raw.measure.is_some()),
         ("priority", raw.priority.is_some()),
         ("demand", raw.demand.is_some()),
+        (
+            "cache",
+            !matches!(raw.cache, None | Some(Toggle::Flag(false))),
+        ),
         ("request_headers", raw.request_headers.is_some()),
     ];
     for (key, _) in given.into_iter().filter(|(_, given)| *given) {

@@ -19,7 +19,7 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use tokio::time::sleep_until;
 
-use super::{Answered, Forwarder, give_head, note_head, request_head};
+use super::{Answered, Forwarder, client_ended, give_head, note_head, request_head};
 use crate::config::model::Hedge;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::failure::Outcome;
@@ -147,7 +147,7 @@ impl Forwarder {
             kept: key.as_ref().and_then(|key| self.process.kept.take(key)),
             peer: exchange::peer(pool, member, session, ctx),
             head,
-            method: session.req_header().method.clone(),
+            method: exchange::method(session, ctx).clone(),
             timeouts: exchange::timeouts(pool, ctx),
             keeping: key.map(|key| (key, pool.config().idle_timeout)),
         })
@@ -286,15 +286,6 @@ impl<'a> Race<'a> {
         for (attempt, calling) in self.0 {
             drop(calling);
             ctx.attempts.cancel(attempt);
-        }
-    }
-}
-
-/// Waits for the client's end, or for what ends every wait: the request's deadline, or a cut.
-async fn client_ended(session: &mut Session) -> Box<Error> {
-    loop {
-        if let Err(error) = session.downstream_session.read_body_or_idle(true).await {
-            return error.into_down();
         }
     }
 }

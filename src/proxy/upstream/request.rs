@@ -4,13 +4,14 @@
 //! §7.6.1) and those we replace; ours follow, then the route's edits. No map of headers is copied or
 //! changed on the way. Called by `forward` for each attempt.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use pingora_http::{IntoCaseHeaderName, RequestHeader};
 
 use super::RequestFraming;
 use crate::config::model::HeaderEdits;
 use crate::policy::forwarded::{self, Told};
 use crate::policy::request_id;
+use crate::proxy::cached::fetch::Fetch;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::reject::Rejection;
 
@@ -35,11 +36,14 @@ pub(in crate::proxy) fn head(
         .route()
         .map_or(&none, |route| &route.config.request_headers);
     let id = ctx.request_id.as_ref();
+    let fetch = ctx.fetch.as_deref();
+    let method = fetch.map_or(&request.method, |_| &Method::GET);
 
-    let mut wire = Wire::begin(request);
+    let mut wire = Wire::begin(method, request);
     wire.copy(request, |name| {
         is_hop_by_hop(name)
             || nominated.contains(name)
+            || fetch.is_some_and(|fetch| fetch.replaces(name))
             || told.as_ref().is_some_and(|told| told.replaces(name))
             || underscores && name.as_str().contains('_')
             || id.is_some() && name.as_str().eq_ignore_ascii_case(request_id::NAME)
@@ -54,6 +58,9 @@ pub(in crate::proxy) fn head(
             wire.field(name.as_bytes(), value);
         }
     }
+    for (name, value) in fetch.into_iter().flat_map(Fetch::fields) {
+        wire.field(name.as_bytes(), value);
+    }
     for (name, value) in edits.set.iter().chain(&edits.add) {
         wire.field(name.into_case_header_name().as_slice(), value);
     }
@@ -64,9 +71,9 @@ pub(in crate::proxy) fn head(
 struct Wire(Vec<u8>);
 
 impl Wire {
-    fn begin(request: &RequestHeader) -> Wire {
+    fn begin(method: &Method, request: &RequestHeader) -> Wire {
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
-        bytes.extend_from_slice(request.method.as_str().as_bytes());
+        bytes.extend_from_slice(method.as_str().as_bytes());
         bytes.push(b' ');
         bytes.extend_from_slice(request.raw_path());
         bytes.extend_from_slice(b" HTTP/1.1\r\n");

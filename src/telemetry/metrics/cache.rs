@@ -1,13 +1,16 @@
-//! What is counted of the cache as a whole.
+//! What is counted of the cache: as a whole, and for each route that uses it.
 
-use prometheus::IntGauge;
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
-use super::Declare;
+use super::declare::Declare;
 
 pub struct CacheMetrics {
     pub bytes: IntGauge,
     pub memory: IntGauge,
     pub objects: IntGauge,
+    requests: IntCounterVec,
+    refused: IntCounterVec,
+    refreshes: IntCounterVec,
 }
 
 impl CacheMetrics {
@@ -19,6 +22,41 @@ impl CacheMetrics {
             ),
             memory: declare.gauge("weir_cache_memory_bytes", "Bytes the cache may hold."),
             objects: declare.gauge("weir_cache_objects", "Responses kept in the cache."),
+            requests: declare.counters(
+                "weir_cache_requests_total",
+                "Requests that ended on routes with a cache, by what the cache did.",
+                &["route", "pool", "verdict"],
+            ),
+            refused: declare.counters(
+                "weir_cache_refused_total",
+                "Responses fetched for the cache that were not kept, by reason.",
+                &["reason"],
+            ),
+            refreshes: declare.counters(
+                "weir_cache_refreshes_total",
+                "Fetches made while a stale response was served, by result.",
+                &["result"],
+            ),
         }
+    }
+
+    /// The series of a route, in the order of `verdicts`.
+    pub fn route(&self, route: &str, pool: &str, verdicts: &[&str]) -> Vec<IntCounter> {
+        let series = |verdict: &&str| self.requests.with_label_values(&[route, pool, verdict]);
+        verdicts.iter().map(series).collect()
+    }
+
+    pub fn forget_route(&self, route: &str, pool: &str, verdicts: &[&str]) {
+        for verdict in verdicts {
+            let _ = self.requests.remove_label_values(&[route, pool, verdict]);
+        }
+    }
+
+    pub fn refused(&self, reason: &'static str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    pub fn refreshed(&self, result: &'static str) {
+        self.refreshes.with_label_values(&[result]).inc();
     }
 }

@@ -15,7 +15,7 @@ fn request(fields: &[(&'static str, &'static str)]) -> RequestHeader {
 #[test]
 fn fields_go_out_as_the_client_spelled_them_in_its_order() {
     let request = request(&[("HOST", "a.example"), ("accept", "x"), ("ACCEPT", "y")]);
-    let mut wire = Wire::begin(&request);
+    let mut wire = Wire::begin(&Method::GET, &request);
     wire.copy(&request, |_| false);
     let framing = wire.frame(&request.headers);
     let text = String::from_utf8(wire.end()).unwrap();
@@ -29,7 +29,7 @@ fn fields_go_out_as_the_client_spelled_them_in_its_order() {
 #[test]
 fn a_body_of_unknown_length_goes_out_in_chunks() {
     let request = request(&[("Transfer-Encoding", "Chunked")]);
-    let mut wire = Wire::begin(&request);
+    let mut wire = Wire::begin(&Method::GET, &request);
     wire.copy(&request, is_hop_by_hop);
     assert_eq!(wire.frame(&request.headers), RequestFraming::Chunked);
     assert!(

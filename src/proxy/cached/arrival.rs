@@ -1,0 +1,145 @@
+//! What becomes of an endpoint's answer: kept, used to renew what is kept, or nobody else's.
+//!
+//! Pure: heads, times and the route's rules in; the head to store out, or why there is none.
+
+use http::header::{AGE, CONTENT_LENGTH, DATE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use pingora_core::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+
+use crate::cache::entry::Stored;
+use crate::cache::flights::Landed;
+use crate::cache::route::RouteCache;
+use crate::cache::rules::directives::RequestDirectives;
+use crate::cache::rules::freshness::{Exchange, Terms};
+use crate::cache::rules::storable::{Asked, Refusal, dropped_fields, may_store};
+use crate::cache::rules::targeted::Control;
+use crate::cache::rules::{conditional, update};
+
+/// What an answer is judged by, beside its head.
+pub(super) struct Judge<'a> {
+    pub(super) route: &'a RouteCache,
+    pub(super) request: &'a HeaderMap,
+    pub(super) directives: &'a RequestDirectives,
+    pub(super) exchange: Exchange,
+}
+
+/// What is stored of a response, and for how long.
+pub(super) struct Storable {
+    pub(super) head: ResponseHeader,
+    pub(super) terms: Terms,
+}
+
+/// What a 304 makes of what is stored.
+pub(super) struct Renewed {
+    pub(super) head: ResponseHeader,
+    pub(super) terms: Terms,
+    /// Whether it may stay where it is.
+    pub(super) stays: bool,
+}
+
+// === impl Judge ===
+
+impl Judge<'_> {
+    /// What of a whole response is stored.
+    pub(super) fn new_response(&self, head: &ResponseHeader) -> Result<Storable, Refusal> {
+        let control = Control::of_response(&head.headers, &self.route.targeted);
+        let terms = self.terms(head, &control);
+        self.may_store(head, &control, &terms)?;
+        let mut kept = head.clone();
+        for name in dropped_fields(&head.headers, control.directives()) {
+            kept.remove_header(&name);
+        }
+        self.date(&mut kept);
+        Ok(Storable { head: kept, terms })
+    }
+
+    /// What a 304 makes of the stored response that it says is good.
+    pub(super) fn renewed(
+        &self,
+        stored: &Stored,
+        not_modified: &ResponseHeader,
+    ) -> Result<Renewed> {
+        let changes_vary = update::changes_vary(&stored.head().headers, &not_modified.headers);
+        let mut head = stored.head().clone();
+        let fields = &not_modified.headers;
+        for name in update::fields_to_replace(fields, self.route.keeps_set_cookie) {
+            head.remove_header(&name);
+            for value in fields.get_all(&name) {
+                head.append_header(name.clone(), value)?;
+            }
+        }
+        if !fields.contains_key(DATE) {
+            head.remove_header(&DATE);
+        }
+        self.date(&mut head);
+        let control = Control::of_response(&head.headers, &self.route.targeted);
+        let mut aged = head.headers.clone();
+        // The age of the answer is that of what it says is good; it is not kept.
+        if let Some(age) = fields.get(AGE) {
+            aged.insert(AGE, age.clone());
+        }
+        let terms = self.terms_of(stored.head(), &aged, &control);
+        let stays = !changes_vary && self.may_store(&head, &control, &terms).is_ok();
+        Ok(Renewed { head, terms, stays })
+    }
+
+    fn may_store(
+        &self,
+        head: &ResponseHeader,
+        control: &Control,
+        terms: &Terms,
+    ) -> Result<(), Refusal> {
+        let asked = Asked {
+            method: &Method::GET,
+            headers: self.request,
+            directives: self.directives,
+            keep_set_cookie: self.route.keeps_set_cookie,
+        };
+        may_store(&asked, head.status, &head.headers, control, terms)
+    }
+
+    fn terms(&self, head: &ResponseHeader, control: &Control) -> Terms {
+        self.terms_of(head, &head.headers, control)
+    }
+
+    fn terms_of(&self, head: &ResponseHeader, headers: &HeaderMap, control: &Control) -> Terms {
+        let defaults = &self.route.defaults;
+        Terms::new(head.status, headers, control, defaults, &self.exchange)
+    }
+
+    /// RFC 9110 §6.6.1: what comes without a date gets one.
+    fn date(&self, head: &mut ResponseHeader) {
+        if head.headers.contains_key(DATE) {
+            return;
+        }
+        let now = httpdate::fmt_http_date(self.exchange.answered);
+        if let Ok(now) = HeaderValue::from_str(&now) {
+            // A name that is known cannot be refused.
+            let _ = head.insert_header(DATE, now);
+        }
+    }
+}
+
+/// Whether the client's own copy is as good as a response with this head.
+pub(super) fn is_not_modified(request: &RequestHeader, head: &ResponseHeader) -> bool {
+    let (method, asked) = (&request.method, &request.headers);
+    conditional::is_not_modified(method, asked, head.status, &head.headers)
+}
+
+/// A length that is announced and can be read.
+pub(super) fn announced(head: &ResponseHeader) -> Option<usize> {
+    let length = head.headers.get(CONTENT_LENGTH)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// How a refusal concerns others who ask for the same.
+pub(super) fn landed(refusal: Refusal, status: StatusCode) -> Landed {
+    match refusal {
+        // It was about this request.
+        Refusal::RequestNoStore | Refusal::Authorization => Landed::NotShared,
+        // The next answer is probably another one.
+        _ if status.is_server_error() => Landed::NotShared,
+        _ => Landed::Uncacheable,
+    }
+}

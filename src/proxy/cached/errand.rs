@@ -1,0 +1,288 @@
+//! Asking an endpoint for the cache, and what its answer is to it.
+//!
+//! Invariants: the flight is landed before anything is given to the client, so nobody waits for a slow
+//! one; an errand that ends without landing hands the lead over. What comes of a failure is decided by
+//! `rules::reuse`, of an answer by `arrival`. Called by `cached` for a client, and by `refresh` for none.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use http::StatusCode;
+use pingora_cache::key::CompactCacheKey;
+use pingora_core::{Error, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::arrival::{self, Judge, Storable};
+use super::fetch::Fetch;
+use super::{Cached, Ticket, resource};
+use crate::cache::entry::{self, Stored};
+use crate::cache::flights::Landed;
+use crate::cache::rules::conditional;
+use crate::cache::rules::freshness::Exchange;
+use crate::cache::rules::reuse::{Failure, stand_in};
+use crate::cache::rules::status::Forward;
+use crate::cache::rules::storable::Refusal;
+use crate::cache::store::{Fill, Found, Left, Meta};
+use crate::proxy::ctx::{Attempts, RequestCtx};
+use crate::proxy::exchange;
+use crate::proxy::failure::Ending;
+use crate::proxy::forward::Answered;
+
+pub(super) struct Errand {
+    pub(super) because: Forward,
+    /// What is stored for this request is the first of `known`.
+    pub(super) has_own: bool,
+    /// What an answer may say is still good.
+    pub(super) known: Vec<Stored>,
+    /// What others wait for.
+    pub(super) flight: CompactCacheKey,
+    pub(super) ticket: Ticket,
+}
+
+/// What an endpoint's answer is to the cache.
+pub(super) enum Arrived<'a> {
+    Filling(Box<Filling<'a>>),
+    /// What is stored is good; 304.
+    Renewed(Stored),
+    /// A failure, and what is stored serves in its place. Its status, if it had one.
+    StandIn(Stored, Option<StatusCode>),
+    /// It is for this client only; why.
+    NotKept {
+        answered: Box<Answered<'a>>,
+        why: &'static str,
+    },
+}
+
+/// An answer whose body is to come, and to be stored.
+pub(super) struct Filling<'a> {
+    pub(super) answered: Answered<'a>,
+    pub(super) fill: Fill,
+    pub(super) stored: Stored,
+}
+
+impl<'a> Cached<'a> {
+    /// Asks for what is not stored, or not fresh.
+    pub(super) async fn ask(
+        &self,
+        mut errand: Errand,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<Arrived<'a>> {
+        loop {
+            let fetch = Fetch::new(&session.req_header().headers, &errand.known);
+            let is_conditional = fetch.is_conditional();
+            ctx.fetch = Some(Box::new(fetch));
+            let requested = SystemTime::now();
+            let answered = match self.forwarder.ask(session, ctx).await {
+                Ok(answered) => answered,
+                Err(error) => return self.failed(error, errand, session, ctx),
+            };
+            let exchange = Exchange {
+                requested,
+                answered: SystemTime::now(),
+            };
+            if !is_conditional || answered.head.status != StatusCode::NOT_MODIFIED {
+                return Ok(self.answered(answered, errand, exchange, session, ctx));
+            }
+            let heads = errand.known.iter().map(|stored| &stored.head().headers);
+            let selected = conditional::selected(&answered.head.headers, heads);
+            if let Some(place) = selected {
+                let stored = errand.known.swap_remove(place);
+                return self.renew(answered, stored, errand, exchange, session, ctx);
+            }
+            // It means something that is not stored: the whole is needed.
+            errand.known.clear();
+            errand.has_own = false;
+            ctx.attempts = Attempts::default();
+        }
+    }
+
+    /// No endpoint answered.
+    fn failed(
+        &self,
+        error: Box<Error>,
+        mut errand: Errand,
+        session: &Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<Arrived<'a>> {
+        let ending = exchange::ending(session, &error, ctx);
+        let is_down = matches!(ending, Ending::Rejected(rejection) if rejection.is_upstreams());
+        if !is_down {
+            return Err(error);
+        }
+        match self.stand_in(&mut errand, Failure::Down) {
+            Some(stored) => {
+                ctx.ending = None;
+                Ok(Arrived::StandIn(stored, None))
+            }
+            None => Err(error),
+        }
+    }
+
+    /// What is stored, if it may serve in place of a failure; then the errand is over.
+    fn stand_in(&self, errand: &mut Errand, failure: Failure) -> Option<Stored> {
+        let now = SystemTime::now();
+        let own = errand.known.first().filter(|_| errand.has_own)?;
+        stand_in(&own.terms, &self.directives, failure, now).ok()?;
+        let ticket = std::mem::replace(&mut errand.ticket, Ticket::None);
+        ticket.land(Landed::StoodIn(failure));
+        Some(errand.known.swap_remove(0))
+    }
+
+    fn answered(
+        &self,
+        answered: Answered<'a>,
+        mut errand: Errand,
+        exchange: Exchange,
+        session: &Session,
+        ctx: &RequestCtx,
+    ) -> Arrived<'a> {
+        let status = answered.head.status;
+        if let Some(stored) = self.stand_in(&mut errand, Failure::Status(status)) {
+            return Arrived::StandIn(stored, Some(status));
+        }
+        let judge = self.judge(exchange, session);
+        match judge.new_response(&answered.head) {
+            Ok(storable) => self.keep(answered, storable, errand, session, ctx),
+            Err(refusal) => {
+                self.forget_own(&errand, refusal, status);
+                let landed = arrival::landed(refusal, status);
+                self.not_kept(answered, refusal.name(), landed, errand)
+            }
+        }
+    }
+
+    fn judge<'b>(&'b self, exchange: Exchange, session: &'b Session) -> Judge<'b> {
+        Judge {
+            route: &self.route,
+            request: &session.req_header().headers,
+            directives: &self.directives,
+            exchange,
+        }
+    }
+
+    /// Begins to store an answer.
+    fn keep(
+        &self,
+        answered: Answered<'a>,
+        storable: Storable,
+        errand: Errand,
+        session: &Session,
+        ctx: &RequestCtx,
+    ) -> Arrived<'a> {
+        let Storable { head, terms } = storable;
+        let length = arrival::announced(&head);
+        if length.is_some_and(|length| length > self.store().max_object()) {
+            return self.not_kept(answered, "too_large", Landed::Uncacheable, errand);
+        }
+        let Some(resource) = resource(session, ctx, &self.route) else {
+            return self.not_kept(answered, "no_host", Landed::NotShared, errand);
+        };
+        let key = self.wanted(session).key(&head.headers);
+        let label = entry::label(&resource, &head.headers);
+        let variance = key.variance.as_deref().copied();
+        let now = SystemTime::now();
+        let meta = entry::meta(head, terms, now, variance, label);
+        let fill = self.store().begin(key, &meta);
+        let found = fill.found().filter(|_| !fill.is_passing());
+        let Some(found) = found else {
+            return self.not_kept(answered, "full", Landed::NotShared, errand);
+        };
+        let landed = match terms.is_fresh(now) {
+            true => Landed::Stored,
+            // Each who waits would find it stale, and ask in turn.
+            false => Landed::Uncacheable,
+        };
+        self.land(errand, landed);
+        Arrived::Filling(Box::new(Filling {
+            answered,
+            fill,
+            stored: Stored { found, terms },
+        }))
+    }
+
+    fn not_kept(
+        &self,
+        answered: Answered<'a>,
+        why: &'static str,
+        landed: Landed,
+        errand: Errand,
+    ) -> Arrived<'a> {
+        self.forwarder.process.metrics.cache.refused(why);
+        self.land(errand, landed);
+        let answered = Box::new(answered);
+        Arrived::NotKept { answered, why }
+    }
+
+    fn land(&self, errand: Errand, landed: Landed) {
+        match errand.ticket {
+            Ticket::Leads(leader) => leader.land(landed, Instant::now()),
+            Ticket::None | Ticket::Alone | Ticket::KnownAlone => {
+                let flights = &self.forwarder.process.flights;
+                flights.note(&errand.flight, landed, Instant::now());
+            }
+        }
+    }
+
+    /// What was stored is not what the endpoint has, which is not to be stored.
+    fn forget_own(&self, errand: &Errand, refusal: Refusal, status: StatusCode) {
+        let is_about_request = matches!(refusal, Refusal::RequestNoStore | Refusal::Authorization);
+        let own = errand.known.first().filter(|_| errand.has_own);
+        if let Some(own) = own.filter(|_| !is_about_request && !status.is_server_error()) {
+            let key = self.key_of(own);
+            self.store()
+                .remove(&key, Some(own.found.id), Left::Replaced);
+        }
+    }
+
+    /// The stored response that a 304 means is as good as new.
+    fn renew(
+        &self,
+        answered: Answered<'a>,
+        stored: Stored,
+        errand: Errand,
+        exchange: Exchange,
+        session: &Session,
+        ctx: &RequestCtx,
+    ) -> Result<Arrived<'a>> {
+        let renewed = self
+            .judge(exchange, session)
+            .renewed(&stored, &answered.head)?;
+        self.forwarder.finished(answered);
+        let (key, id) = (self.key_of(&stored), stored.found.id);
+        let label = resource(session, ctx, &self.route)
+            .map(|resource| entry::label(&resource, &renewed.head.headers));
+        let (created, variance) = (stored.found.meta.created(), stored.found.variance);
+        let terms = renewed.terms;
+        let meta = entry::meta(
+            renewed.head,
+            terms,
+            created,
+            variance,
+            label.unwrap_or_default(),
+        );
+        // It may have been evicted meanwhile; it serves this client all the same.
+        match renewed.stays {
+            true => drop(self.store().update(&key, &meta)),
+            false => drop(self.store().remove(&key, Some(id), Left::Replaced)),
+        }
+        let is_for_all = renewed.stays && terms.is_fresh(exchange.answered);
+        let landed = match is_for_all {
+            true => Landed::Stored,
+            false => Landed::Uncacheable,
+        };
+        self.land(errand, landed);
+        let (meta, _) = Meta::keep(&meta);
+        let found = Found {
+            meta: Arc::new(meta),
+            ..stored.found
+        };
+        Ok(Arrived::Renewed(Stored { found, terms }))
+    }
+}
+
+/// Whether a response came by another cache, and says how old it was.
+pub(super) fn has_age(head: &ResponseHeader) -> bool {
+    head.headers.contains_key(http::header::AGE)
+}

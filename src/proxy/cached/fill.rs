@@ -1,0 +1,233 @@
+//! An endpoint's answer on its way: into the store, and to the client.
+//!
+//! The body goes into the store as fast as the endpoint sends it, and the client that asked reads it
+//! from there like all others; both happen in its task, each without waiting for the other. So a slow
+//! client holds up nobody, and one that leaves ends nothing. Only a body that outgrew the cache goes
+//! at its client's pace, for then the client is all that it goes to. What is not kept at all goes
+//! straight to the client.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::SystemTime;
+
+use http::header::{CONTENT_LENGTH, RANGE, TRANSFER_ENCODING};
+use http::{Method, StatusCode};
+use pingora_core::Result;
+use pingora_proxy::Session;
+use tokio::sync::Notify;
+
+use super::errand::{Arrived, Errand, Filling, has_age};
+use super::give::{self, Serving};
+use super::told::Told;
+use super::{Cached, Ticket, arrival};
+use crate::cache::rules::status::Forward;
+use crate::cache::store::{Fill, Reader};
+use crate::cache::verdict::Verdict;
+use crate::proxy::ctx::{Attempts, RequestCtx};
+use crate::proxy::exchange;
+use crate::proxy::failure::Ending;
+use crate::proxy::forward::{self, Answered, Forwarder, until_cut};
+
+/// How far a client may be behind a body that goes at its pace.
+const LAG_MAX: usize = 64 * 1024;
+
+/// How far a fill's own client has come.
+#[derive(Default)]
+pub(super) struct Reading {
+    bytes: AtomicUsize,
+    is_over: AtomicBool,
+    moved: Notify,
+}
+
+impl Cached<'_> {
+    /// Asks, and serves the client with what comes of it.
+    pub(super) async fn fetch(
+        &self,
+        errand: Errand,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        let because = errand.because;
+        if self.asks_as_client(&errand, session) {
+            drop(errand);
+            let told = Told::forwarded(Verdict::Bypass, because);
+            return self.forwarder.pass(&self.route, told, session, ctx).await;
+        }
+        let fresh = match errand.has_own {
+            true => Verdict::Expired,
+            false => Verdict::Miss,
+        };
+        ctx.cache = Some(fresh);
+        match self.ask(errand, session, ctx).await? {
+            Arrived::Filling(filling) => {
+                let told = Told::forwarded(fresh, because).stored();
+                self.fill(*filling, told, session, ctx).await
+            }
+            Arrived::Renewed(stored) => {
+                let told = Told::forwarded(Verdict::Revalidated, because).stored();
+                let told = told.answered(Some(StatusCode::NOT_MODIFIED));
+                self.give(&stored, told, SystemTime::now(), session, ctx)
+                    .await
+            }
+            Arrived::StandIn(stored, status) => {
+                let told = Told::forwarded(Verdict::Stale, because).answered(status);
+                self.give(&stored, told, SystemTime::now(), session, ctx)
+                    .await
+            }
+            Arrived::NotKept { answered, why } => {
+                let told = Told::forwarded(fresh, because).because(why);
+                self.relay(*answered, told, session, ctx).await
+            }
+        }
+    }
+
+    /// Whether the whole would be fetched for nothing: only a part is asked for, and the route or what
+    /// came before says that it is not kept.
+    fn asks_as_client(&self, errand: &Errand, session: &Session) -> bool {
+        let head = session.req_header();
+        let is_range = head.headers.contains_key(RANGE);
+        let is_known = matches!(errand.ticket, Ticket::KnownAlone) && !errand.has_own;
+        is_range && (self.route.passes_ranges || is_known)
+            || is_known && head.method == Method::HEAD
+    }
+
+    /// Stores a body, and gives it to the client.
+    async fn fill(
+        &self,
+        filling: Filling<'_>,
+        told: Told,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        let Filling {
+            answered,
+            fill,
+            stored,
+        } = filling;
+        let now = SystemTime::now();
+        let serving = Serving {
+            stored: &stored,
+            told: self.with_key(told.fresh_for(&stored.terms, now), session, ctx),
+            route: &self.route,
+            age: has_age(&answered.head).then(|| stored.terms.age(now)),
+        };
+        let reading = Reading::default();
+        // Registered before the first byte can pass by.
+        let reader = Reader::of(&stored.found);
+        let mut pull = pin!(self.forwarder.pull(answered, fill, &reading));
+        let mut pulled = None;
+        let given = {
+            let give = give::give(&serving, reader, Some(&reading), session, ctx);
+            let mut give = pin!(give);
+            poll_fn(|cx| {
+                let given = give.as_mut().poll(cx);
+                if pulled.is_none()
+                    && let Poll::Ready(result) = pull.as_mut().poll(cx)
+                {
+                    pulled = Some(result);
+                }
+                given
+            })
+            .await
+        };
+        reading.end();
+        let mut pulled = match pulled {
+            Some(pulled) => pulled,
+            None => tokio::select! {
+                biased;
+                pulled = pull => pulled,
+                () = until_cut(session) => Err(ctx.end(Ending::Shutdown)),
+            },
+        };
+        if let Err(error) = &mut pulled {
+            exchange::note_failure(session, ctx, error);
+        }
+        // What broke the body off says more than that it broke off.
+        match given {
+            Err(broken) => Err(pulled.err().unwrap_or(broken)),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Gives the client an answer that is not kept. It was asked for in another way than the client did.
+    async fn relay(
+        &self,
+        mut answered: Answered<'_>,
+        told: Told,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        let request = session.req_header();
+        let is_whole = answered.head.status == StatusCode::OK;
+        if is_whole && request.headers.contains_key(RANGE) && request.method == Method::GET {
+            // The part may be a small one of something large.
+            drop(answered);
+            ctx.fetch = None;
+            ctx.attempts = Attempts::default();
+            let told = Told::forwarded(Verdict::Bypass, Forward::Bypass);
+            return self.forwarder.pass(&self.route, told, session, ctx).await;
+        }
+        let is_not_modified = arrival::is_not_modified(request, &answered.head);
+        let is_head = request.method == Method::HEAD;
+        let told = self.with_key(told, session, ctx);
+        told.write(&mut answered.head, &self.route)?;
+        if is_not_modified {
+            answered.head.set_status(StatusCode::NOT_MODIFIED)?;
+            answered.head.remove_header(&CONTENT_LENGTH);
+            answered.head.remove_header(&TRANSFER_ENCODING);
+        }
+        if is_not_modified || is_head {
+            forward::give_head(answered.head, session, ctx).await?;
+            return forward::finish(session).await;
+        }
+        self.forwarder.relay(answered, session, ctx).await
+    }
+}
+
+impl Forwarder {
+    /// Takes a body from the endpoint into the store, to its end.
+    pub(super) async fn pull(
+        &self,
+        mut answered: Answered<'_>,
+        mut fill: Fill,
+        reading: &Reading,
+    ) -> Result<()> {
+        while let Some(bytes) = answered.next().await? {
+            fill.write(bytes)?;
+            while fill.is_passing() && reading.is_behind(fill.written()) {
+                reading.moved.notified().await;
+            }
+        }
+        fill.commit();
+        self.finished(answered);
+        Ok(())
+    }
+}
+
+// === impl Reading ===
+
+impl Reading {
+    /// Of a fill without a client of its own.
+    pub(super) fn nobody() -> Reading {
+        let reading = Reading::default();
+        reading.end();
+        reading
+    }
+
+    pub(super) fn add(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.moved.notify_one();
+    }
+
+    fn end(&self) {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.moved.notify_one();
+    }
+
+    fn is_behind(&self, written: usize) -> bool {
+        let lag = written.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        !self.is_over.load(Ordering::Relaxed) && lag > LAG_MAX
+    }
+}

@@ -1,0 +1,129 @@
+//! Gives a client what is stored, or on its way into the store.
+//!
+//! Pieces of the body go out as they lie in the store. Only who waits for a piece watches the client and
+//! the clock; what is there is given without waiting. A body that breaks off never looks whole.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::AGE;
+use pingora_cache::storage::HandleHit;
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+
+use super::fill::Reading;
+use super::form::Form;
+use super::told::Told;
+use crate::cache::entry::Stored;
+use crate::cache::route::RouteCache;
+use crate::cache::store::{Read, Reader};
+use crate::proxy::ctx::RequestCtx;
+use crate::proxy::exchange;
+use crate::proxy::forward::{break_off, client_ended, finish, give_body, show_what_was_given};
+
+pub(super) struct Serving<'a> {
+    pub(super) stored: &'a Stored,
+    pub(super) told: Told,
+    pub(super) route: &'a RouteCache,
+    /// `None`: it comes straight from the endpoint.
+    pub(super) age: Option<Duration>,
+}
+
+pub(super) async fn give(
+    serving: &Serving<'_>,
+    reader: Reader,
+    reading: Option<&Reading>,
+    session: &mut Session,
+    ctx: &RequestCtx,
+) -> Result<()> {
+    let stored = serving.stored;
+    let length = stored.length();
+    let form = Form::of(session.req_header(), stored.head(), length);
+    let mut head = Box::new(stored.head().clone());
+    form.apply(&mut head, length)?;
+    if let Some(age) = serving.age {
+        head.insert_header(AGE, age.as_secs())?;
+    }
+    serving.told.write(&mut head, serving.route)?;
+    exchange::prepare_stored(session, &mut head, ctx);
+    let written = session.as_downstream_mut().write_response_header(head);
+    written.await.map_err(|error| error.into_down())?;
+    let mut body = Body { reader, reading };
+    let given = match session.req_header().method {
+        Method::HEAD => Ok(()),
+        _ => body.give(&form, session).await,
+    };
+    if given.is_err() {
+        show_what_was_given(session).await;
+        break_off(session);
+        return given;
+    }
+    finish(session).await
+}
+
+struct Body<'a> {
+    reader: Reader,
+    reading: Option<&'a Reading>,
+}
+
+// === impl Body ===
+
+impl Body<'_> {
+    async fn give(&mut self, form: &Form, session: &mut Session) -> Result<()> {
+        match form {
+            Form::Whole => self.rest(session).await,
+            Form::NotModified | Form::Unsatisfiable(_) => Ok(()),
+            Form::Part(range, _) => {
+                self.seek(range)?;
+                self.rest(session).await
+            }
+            Form::Parts(multipart) => {
+                for (head, range) in &multipart.parts {
+                    give_body(head, &mut session.downstream_session).await?;
+                    self.seek(range)?;
+                    self.rest(session).await?;
+                }
+                give_body(&multipart.end, &mut session.downstream_session).await
+            }
+        }
+    }
+
+    fn seek(&mut self, range: &std::ops::Range<u64>) -> Result<()> {
+        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+        self.reader.seek(place(range.start), Some(place(range.end)))
+    }
+
+    /// Everything up to the end of the body, or of what was sought.
+    async fn rest(&mut self, session: &mut Session) -> Result<()> {
+        loop {
+            let piece = match self.reader.read() {
+                Read::Piece(piece) => piece,
+                Read::End => return Ok(()),
+                Read::Failed => return Err(broken_off()),
+                Read::Wait => match self.wait(session).await? {
+                    Some(piece) => piece,
+                    None => return Ok(()),
+                },
+            };
+            give_body(&piece, &mut session.downstream_session).await?;
+            if let Some(reading) = self.reading {
+                reading.add(piece.len());
+            }
+        }
+    }
+
+    async fn wait(&mut self, session: &mut Session) -> Result<Option<Bytes>> {
+        tokio::select! {
+            biased;
+            piece = self.reader.next() => piece.map_err(|_| broken_off()),
+            error = client_ended(session) => Err(error),
+        }
+    }
+}
+
+/// The endpoint's fault: to the client it is as if it had asked itself.
+fn broken_off() -> Box<Error> {
+    let what = "the response that fills the cache broke off, or this client fell too far behind";
+    Error::explain(ErrorType::ConnectionClosed, what).into_up()
+}

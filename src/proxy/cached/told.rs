@@ -1,0 +1,109 @@
+//! What a client is told of the cache: `Cache-Status` (RFC 9211) and, where the route says so, `X-Cache`.
+
+use std::time::SystemTime;
+
+use http::{HeaderName, HeaderValue, StatusCode};
+use pingora_core::Result;
+use pingora_http::ResponseHeader;
+
+use crate::cache::route::RouteCache;
+use crate::cache::rules::freshness::Terms;
+use crate::cache::rules::status::{CacheStatus, Forward, Handling};
+use crate::cache::verdict::Verdict;
+
+/// The name of this cache among those that a response passes.
+const CACHE: &str = "weir";
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) verdict: Verdict,
+    handling: Handling,
+    ttl: Option<i64>,
+    detail: Option<&'static str>,
+    /// Where the route tells it.
+    key: Option<String>,
+}
+
+// === impl Told ===
+
+impl Told {
+    /// Nothing was forwarded.
+    pub(super) fn hit(verdict: Verdict) -> Told {
+        Told::new(verdict, Handling::Hit)
+    }
+
+    pub(super) fn forwarded(verdict: Verdict, because: Forward) -> Told {
+        let handling = Handling::Forwarded {
+            because,
+            status: None,
+            stored: false,
+            collapsed: verdict == Verdict::Collapsed,
+        };
+        Told::new(verdict, handling)
+    }
+
+    fn new(verdict: Verdict, handling: Handling) -> Told {
+        Told {
+            verdict,
+            handling,
+            ttl: None,
+            detail: None,
+            key: None,
+        }
+    }
+
+    /// What came is kept, or what was kept is renewed.
+    pub(super) fn stored(mut self) -> Told {
+        if let Handling::Forwarded { stored, .. } = &mut self.handling {
+            *stored = true;
+        }
+        self
+    }
+
+    /// The endpoint said something else than the client is told.
+    pub(super) fn answered(mut self, answer: Option<StatusCode>) -> Told {
+        if let Handling::Forwarded { status, .. } = &mut self.handling {
+            *status = answer;
+        }
+        self
+    }
+
+    /// How long it is fresh, or has been stale.
+    pub(super) fn fresh_for(mut self, terms: &Terms, now: SystemTime) -> Told {
+        let seconds = |time: std::time::Duration| i64::try_from(time.as_secs()).unwrap_or(i64::MAX);
+        self.ttl = Some(match terms.is_fresh(now) {
+            true => seconds(terms.remaining(now)),
+            false => -seconds(terms.staleness(now)),
+        });
+        self
+    }
+
+    pub(super) fn because(mut self, detail: &'static str) -> Told {
+        self.detail = Some(detail);
+        self
+    }
+
+    pub(super) fn with_key(mut self, key: Option<String>) -> Told {
+        self.key = key;
+        self
+    }
+
+    /// Adds what a route tells its clients.
+    pub(super) fn write(&self, head: &mut ResponseHeader, route: &RouteCache) -> Result<()> {
+        let status = CacheStatus {
+            cache: CACHE,
+            handling: self.handling,
+            ttl: self.ttl,
+            key: self.key.as_deref(),
+            detail: self.detail,
+        };
+        head.append_header(CACHE_STATUS, status.to_string())?;
+        if route.has_x_cache {
+            let name = HeaderValue::from_static(self.verdict.loud_name());
+            head.insert_header(X_CACHE, name)?;
+        }
+        Ok(())
+    }
+}
