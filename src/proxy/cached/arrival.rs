@@ -2,7 +2,7 @@
 //!
 //! Pure: heads, times and the route's rules in; the head to store out, or why there is none.
 
-use http::header::{AGE, CONTENT_LENGTH, DATE};
+use http::header::{AGE, CONTENT_LENGTH, DATE, VARY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -14,7 +14,7 @@ use crate::cache::rules::directives::RequestDirectives;
 use crate::cache::rules::freshness::{Exchange, Terms};
 use crate::cache::rules::storable::{Asked, Refusal, dropped_fields, may_store};
 use crate::cache::rules::targeted::Control;
-use crate::cache::rules::{conditional, update};
+use crate::cache::rules::{conditional, list, update};
 
 /// What an answer is judged by, beside its head.
 pub(super) struct Judge<'a> {
@@ -96,6 +96,9 @@ impl Judge<'_> {
             directives: self.directives,
             keep_set_cookie: self.route.keeps_set_cookie,
         };
+        if varies_by_what_we_write(&head.headers) {
+            return Err(Refusal::VaryStar);
+        }
         may_store(&asked, head.status, &head.headers, control, terms)
     }
 
@@ -119,6 +122,23 @@ impl Judge<'_> {
             let _ = head.insert_header(DATE, now);
         }
     }
+}
+
+/// Fields that endpoints get from weir, and not as the client sent them: they tell clients apart by what
+/// a request does not show.
+const WRITTEN: [&str; 7] = [
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
+];
+
+fn varies_by_what_we_write(headers: &HeaderMap) -> bool {
+    let names = |name: &str| list::has_token(headers, &VARY, name);
+    headers.contains_key(VARY) && WRITTEN.into_iter().any(names)
 }
 
 /// Whether the client's own copy is as good as a response with this head.

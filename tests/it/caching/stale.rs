@@ -63,12 +63,21 @@ async fn a_refresh_validates_what_it_has() {
     });
     let weir = cached("on", &origin).await;
     weir.client().get("/").await;
-    weir.client().get("/").await;
+    let request = weir
+        .client()
+        .request("GET", "/")
+        .header("X_Real_IP", "6.6.6.6");
+    request.header("X-Own", "1").send().await;
     weir.metric_becomes(&format!("{REFRESHES}{{result=\"revalidated\"}}"), 1.0)
         .await;
     let hit = weir.client().get("/").await;
     assert!(status(&hit).starts_with("weir; hit; ttl=") && !status(&hit).contains("ttl=-"));
     assert_eq!(origin.hits(), 2);
+    let asked = origin.last();
+    assert_eq!(
+        (asked.header("x_real_ip"), asked.header("x-own")),
+        (None, Some("1"))
+    );
 }
 
 #[tokio::test]
