@@ -10,11 +10,14 @@ use http::Method;
 use http::header::AGE;
 use pingora_cache::storage::HandleHit;
 use pingora_core::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
+use super::coding::CodedForm;
 use super::fill::Reading;
 use super::form::Form;
 use super::told::Told;
+use crate::cache::compress::coded_head;
 use crate::cache::entry::Stored;
 use crate::cache::route::RouteCache;
 use crate::cache::store::{Read, Reader};
@@ -24,6 +27,8 @@ use crate::proxy::forward::{break_off, client_ended, finish, give_body, show_wha
 
 pub(super) struct Serving<'a> {
     pub(super) stored: &'a Stored,
+    /// Given in place of what is stored.
+    pub(super) coded: Option<CodedForm>,
     pub(super) told: Told,
     pub(super) route: &'a RouteCache,
     /// `None`: it comes straight from the endpoint.
@@ -37,10 +42,9 @@ pub(super) async fn give(
     session: &mut Session,
     ctx: &RequestCtx,
 ) -> Result<()> {
-    let stored = serving.stored;
-    let length = stored.length();
-    let form = Form::of(session.req_header(), stored.head(), length);
-    let mut head = Box::new(stored.head().clone());
+    let length = serving.length();
+    let mut head = Box::new(serving.head()?);
+    let form = Form::of(session.req_header(), &head, length);
     form.apply(&mut head, length)?;
     if let Some(age) = serving.age {
         head.insert_header(AGE, age.as_secs())?;
@@ -60,6 +64,26 @@ pub(super) async fn give(
         return given;
     }
     finish(session).await
+}
+
+impl Serving<'_> {
+    /// Of what is given, as far as it is known by now.
+    fn length(&self) -> Option<u64> {
+        let Some(coded) = &self.coded else {
+            return self.stored.length();
+        };
+        coded.found.body.whole_len().map(|length| length as u64)
+    }
+
+    /// Of the whole. Its fields are those of what is stored, which may have been renewed since it was
+    /// coded.
+    fn head(&self) -> Result<ResponseHeader> {
+        let stored = self.stored.head();
+        match &self.coded {
+            Some(coded) => coded_head(stored, coded.coding),
+            None => Ok(stored.clone()),
+        }
+    }
 }
 
 struct Body<'a> {
