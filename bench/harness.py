@@ -278,6 +278,14 @@ class Workspace:
         self.connections = connections
         self.stack = contextlib.ExitStack()
 
+    def log_of(self, name):
+        return self.directory / f"{name}.access.log"
+
+    def empty_logs(self):
+        """Between two measurements, so that the logs of a long run do not fill the memory they are kept in."""
+        for log in [*self.directory.glob("*.access.log"), *self.directory.glob("*.stdout")]:
+            os.truncate(log, 0)
+
     def __enter__(self):
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         raise_file_limit(65536)
@@ -391,14 +399,6 @@ class Bench(Workspace):
             raise Unavailable(f"{BARE} is not built (cargo build --release --example bare_balancer)")
         (port,) = free_ports(1)
         return self.start(name, [BARE, f"127.0.0.1:{port}", f"127.0.0.1:{self.a}", f"127.0.0.1:{self.b}"], port)
-
-    def log_of(self, name):
-        return self.directory / f"{name}.access.log"
-
-    def empty_logs(self):
-        """Between two measurements, so that the logs of a long run do not fill the memory they are kept in."""
-        for log in [*self.directory.glob("*.access.log"), *self.directory.glob("*.stdout")]:
-            os.truncate(log, 0)
 
 
 def ensure_weir_runs():

@@ -59,11 +59,8 @@ impl Admin {
             "/-/ready" if process.is_ready() => reply::text(StatusCode::OK, "ready\n"),
             "/-/ready" => reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             "/-/status" => reply::json(StatusCode::OK, &self.status()),
-            "/-/cache/stats" => cache::stats(&process.cache, &process.metrics.cache),
-            "/-/cache/lookup" => {
-                let snapshot = process.snapshot.load();
-                cache::lookup(&process.cache, &snapshot, uri.query())
-            }
+            "/-/cache/stats" => cache::stats(&process.cache),
+            "/-/cache/lookup" => cache::lookup(&process.cache, uri.query()),
             "/metrics" => reply::with(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -79,7 +76,7 @@ impl Admin {
             return refusal.reply();
         }
         match reply::body(session).await {
-            Ok(order) => cache::purge(&self.process.cache, &self.process.snapshot.load(), &order),
+            Ok(order) => cache::purge(&self.process.cache, &order),
             Err(refusal) => refusal.reply(),
         }
     }

@@ -5,7 +5,6 @@
 
 mod balance;
 mod cache;
-mod compress;
 mod endpoint;
 mod headers;
 mod health;

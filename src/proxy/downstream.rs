@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use http::HeaderValue;
 use log::debug;
+use parking_lot::Mutex;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::{SslDigest, TlsRef};
 use pingora_core::protocols::{
@@ -34,7 +36,7 @@ use crate::proxy::cutoff::Cutoff;
 mod outgoing;
 mod reset;
 
-use outgoing::Outgoing;
+use outgoing::{HeadEdits, Outgoing};
 
 /// A head mostly fits; a larger one grows the buffer.
 const FILL_BYTES: usize = 4096;
@@ -87,6 +89,8 @@ pub struct Downstream {
     tunnel: AtomicBool,
     /// Likewise: reads hold what comes and end when the client closes.
     holding: AtomicBool,
+    /// Likewise: what the head that is written next has of its own.
+    head: Mutex<HeadEdits>,
     /// Milliseconds after `opened` at which the running request is over.
     deadline: AtomicU64,
     opened: Instant,
@@ -105,6 +109,7 @@ impl Downstream {
             underscores: false,
             tunnel: AtomicBool::new(false),
             holding: AtomicBool::new(false),
+            head: Mutex::default(),
             deadline: AtomicU64::new(NEVER),
             opened: Instant::now(),
             timer: None,
@@ -154,6 +159,7 @@ impl Downstream {
         self.underscores = underscores;
         self.deadline = AtomicU64::new(NEVER);
         self.timer = None;
+        *self.head.get_mut() = HeadEdits::default();
         if length == self.held.len() {
             // The common case keeps the buffer whole: splitting it would make it a shared one.
             std::mem::take(&mut self.held)
@@ -184,6 +190,16 @@ impl Downstream {
     /// sends; nothing is lost. Beyond 64 KiB it stays in the socket, and a close behind it is not seen.
     pub fn hold(&self, holding: bool) {
         self.holding.store(holding, Ordering::Release);
+    }
+
+    /// Whole lines that go out at the end of the head which is written next, all at once.
+    pub fn add_fields(&self, lines: Vec<u8>) {
+        self.head.lock().fields = lines;
+    }
+
+    /// The head that is written next has this `Date`, where Pingora would write its own.
+    pub fn keep_date(&self, date: HeaderValue) {
+        self.head.lock().date = Some(date);
     }
 
     /// From now on closing the connection resets it: what was sent must not look whole.
@@ -408,6 +424,11 @@ impl AsyncWrite for Downstream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.unflushed = true;
+        let edits = this.head.get_mut();
+        if !edits.is_none() {
+            this.outgoing.hold_head(bytes, &std::mem::take(edits));
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = this.outgoing.poll_write(&mut this.stream, cx, bytes);
         if written.is_pending() {
             // A deadline must end a stalled write, but the error response that tells of it is

@@ -211,6 +211,15 @@ pub(super) fn prepare_response(
     }
 }
 
+/// Pingora would write its own `Date`, and a response would look younger than it is (RFC 9110 §6.6.1).
+/// One that has none gets it.
+pub(super) fn keep_date(session: &Session, response: &ResponseHeader) {
+    let date = response.headers.get(header::DATE);
+    if let (Some(date), Some(downstream)) = (date, Downstream::of(session.stream())) {
+        downstream.keep_date(date.clone());
+    }
+}
+
 /// As `prepare_response`, where what is of an endpoint's connection, and of one client, has no place.
 pub(super) fn prepare_stored(
     session: &mut Session,

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::support::*;
 
-mod compression;
 mod sharing;
 mod stale;
 mod validation;
@@ -599,4 +598,48 @@ async fn a_write_makes_void_what_it_names_unless_it_failed() {
     );
     write("FOO", "303").await;
     assert!(!is_kept("/a").await);
+}
+
+#[tokio::test]
+async fn a_hit_has_the_head_that_was_stored() {
+    const DATE: &str = "Tue, 15 Nov 1994 08:12:31 GMT";
+    let origin = Origin::start(|_| {
+        Reply::ok("a")
+            .header("Date", DATE)
+            .header("X-CuStOm", "1")
+            .header("X-Remove", "1")
+            .header("Cache-Status", "far; hit")
+            .header("Set-Out", "stored")
+            .header("Cache-Control", "max-age=2000000000")
+    });
+    let weir = weir(
+        "
+        pools: { web: { endpoints: [$origin] } }
+        routes:
+          - pool: web
+            cache: { x_cache: true }
+            response_headers: { remove: [X-Remove], set: { Set-Out: sent }, add: { X-Add: b } }
+    ",
+    )
+    .with("origin", &origin)
+    .start()
+    .await;
+    let miss = weir.client().get("/").await;
+    let hit = weir.client().get("/").await;
+    let part = weir
+        .client()
+        .request("GET", "/")
+        .header("Range", "bytes=0-0");
+    for response in [&miss, &hit, &part.send().await] {
+        assert_eq!(response.text(), "a");
+        assert_eq!(response.headers.all("date"), [DATE]);
+        assert_eq!(response.headers.all("set-out"), ["sent"]);
+        assert_eq!(response.headers.all("x-add"), ["b"]);
+        assert_eq!(response.header("x-remove"), None);
+        assert_eq!(response.headers.all("content-length"), ["1"]);
+        assert!(response.headers.names().contains(&"X-CuStOm"));
+        assert_eq!(response.headers.all("cache-status").len(), 2);
+    }
+    assert_eq!(hit.header("x-cache"), Some("HIT"));
+    assert_eq!(origin.hits(), 1);
 }

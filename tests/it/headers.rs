@@ -374,3 +374,23 @@ async fn header_names_keep_the_case_they_were_sent_in() {
     assert_eq!(sent.get("x-added"), Some("b"));
     assert_eq!(response.header("x-out"), Some("c"));
 }
+
+#[tokio::test]
+async fn the_date_of_a_response_is_its_origins_and_one_without_gets_one() {
+    const LONG_AGO: &str = "Tue, 15 Nov 1994 08:12:31 GMT";
+    let origin = Origin::start(|request| match request.target.as_str() {
+        "/dated" => Reply::ok("a").header("Date", LONG_AGO),
+        _ => Reply::ok("a"),
+    });
+    let weir = weir("pools: { web: { endpoints: [$origin] } }\nroutes: [{ pool: web }]")
+        .with("origin", &origin)
+        .start()
+        .await;
+    let dates = |response: &Response| -> Vec<String> {
+        let all = response.headers.all("date");
+        all.into_iter().map(str::to_owned).collect()
+    };
+    assert_eq!(dates(&weir.client().get("/dated").await), [LONG_AGO]);
+    let own = dates(&weir.client().get("/").await);
+    assert!(own.len() == 1 && own[0].ends_with("GMT"), "{own:?}");
+}

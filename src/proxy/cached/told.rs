@@ -13,8 +13,8 @@ use crate::cache::verdict::Verdict;
 
 /// The name of this cache among those that a response passes.
 const CACHE: &str = "weir";
-const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 
 #[derive(Clone, Debug)]
 pub(super) struct Told {
@@ -90,16 +90,20 @@ impl Told {
         self
     }
 
-    /// Adds what a route tells its clients.
-    pub(super) fn write(&self, head: &mut ResponseHeader, route: &RouteCache) -> Result<()> {
-        let status = CacheStatus {
+    /// A member of `Cache-Status`.
+    pub(super) fn status(&self) -> CacheStatus<'_> {
+        CacheStatus {
             cache: CACHE,
             handling: self.handling,
             ttl: self.ttl,
             key: self.key.as_deref(),
             detail: self.detail,
-        };
-        head.append_header(CACHE_STATUS, status.to_string())?;
+        }
+    }
+
+    /// Adds what a route tells its clients.
+    pub(super) fn write(&self, head: &mut ResponseHeader, route: &RouteCache) -> Result<()> {
+        head.append_header(CACHE_STATUS, self.status().to_string())?;
         if route.has_x_cache {
             let name = HeaderValue::from_static(self.verdict.loud_name());
             head.insert_header(X_CACHE, name)?;

@@ -9,6 +9,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
+use http::HeaderValue;
+use memchr::memmem;
 use pingora_core::protocols::Stream;
 use tokio::io::AsyncWrite;
 
@@ -18,6 +20,32 @@ const HELD_BYTES: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     held: BytesMut,
+}
+
+/// What a head has that Pingora does not write.
+#[derive(Debug, Default)]
+pub(super) struct HeadEdits {
+    /// In place of Pingora's own.
+    pub(super) date: Option<HeaderValue>,
+    /// Whole lines behind the others.
+    pub(super) fields: Vec<u8>,
+}
+
+impl HeadEdits {
+    pub(super) fn is_none(&self) -> bool {
+        self.date.is_none() && self.fields.is_empty()
+    }
+
+    /// The lines up to the value of `Date`, the value, and the lines from there on.
+    fn date_in<'a>(&'a self, lines: &'a [u8]) -> (&'a [u8], &'a [u8], &'a [u8]) {
+        const NAME: &[u8] = b"\r\nDate: ";
+        let found = self.date.as_ref().and_then(|date| {
+            let (before, rest) = lines.split_at(memmem::find(lines, NAME)? + NAME.len());
+            let after = &rest[memmem::find(rest, b"\r\n")?..];
+            Some((before, date.as_bytes(), after))
+        });
+        found.unwrap_or((lines, b"", b""))
+    }
 }
 
 impl Outgoing {
@@ -43,6 +71,17 @@ impl Outgoing {
             if written > of_held {
                 return Poll::Ready(Ok(written - of_held));
             }
+        }
+    }
+
+    /// Takes a whole head, edited; what is written next takes it along.
+    pub(super) fn hold_head(&mut self, head: &[u8], edits: &HeadEdits) {
+        let (lines, end) = head.split_at(head.len().saturating_sub(2));
+        let (before, date, after) = edits.date_in(lines);
+        self.held
+            .reserve(HELD_BYTES.max(head.len() + edits.fields.len()));
+        for part in [before, date, after, &edits.fields, end] {
+            self.held.extend_from_slice(part);
         }
     }
 
@@ -94,6 +133,23 @@ mod tests {
         far.read_exact(&mut received).await.unwrap();
         assert_eq!(&received, b"head body");
         assert_eq!(outgoing.held.capacity(), 0, "holds memory while idle");
+    }
+
+    #[test]
+    fn a_head_keeps_its_date_and_takes_more_fields() {
+        const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nDate: now\r\nX: Date: no\r\n\r\n";
+        let written = |edits: HeadEdits| {
+            let mut outgoing = Outgoing::default();
+            outgoing.hold_head(HEAD, &edits);
+            String::from_utf8(outgoing.held.to_vec()).unwrap()
+        };
+        let both = HeadEdits {
+            date: Some(HeaderValue::from_static("long ago")),
+            fields: b"Age: 3\r\n".to_vec(),
+        };
+        let expected = "HTTP/1.1 200 OK\r\nDate: long ago\r\nX: Date: no\r\nAge: 3\r\n\r\n";
+        assert_eq!(written(both), expected);
+        assert_eq!(written(HeadEdits::default()).as_bytes(), HEAD);
     }
 
     #[tokio::test]
