@@ -399,6 +399,21 @@ fn tenants_get_equal_dominant_shares_of_the_pools_resources() {
     assert!(pool.limits().unwrap().turns.state.lock().queue.is_idle());
 }
 
+/// The endpoint answers all that it holds, so fast, with this status.
+fn answer(held: &mut [Box<Granted>], status: http::StatusCode, took: Duration) {
+    let began = Instant::now();
+    for (number, granted) in held.iter_mut().enumerate() {
+        granted.pick.lease.observe(&Observation {
+            answer: Answer::Response(status, &http::HeaderMap::new()),
+            took,
+            is_measured: true,
+            is_stale: false,
+            in_flight: 20,
+            now: began + Duration::from_millis(12) * number as u32,
+        });
+    }
+}
+
 #[test]
 fn an_adaptive_limit_bounds_an_endpoint_and_its_rise_serves_those_who_wait() {
     let pool = pool(1, |config| {
@@ -406,18 +421,27 @@ fn an_adaptive_limit_bounds_an_endpoint_and_its_rise_serves_those_who_wait() {
     });
     let mut held: Vec<_> = (0..20).map(|_| granted(&pool)).collect();
     let mut waiter = waiter(&pool);
-    let began = Instant::now();
-    for (number, granted) in held.iter_mut().enumerate() {
-        granted.pick.lease.observe(&Observation {
-            answer: Answer::Response(http::StatusCode::OK, &http::HeaderMap::new()),
-            took: Duration::from_millis(10),
-            is_measured: true,
-            is_stale: false,
-            in_flight: 20,
-            now: began + Duration::from_millis(12) * number as u32,
-        });
-    }
+    answer(&mut held, http::StatusCode::OK, Duration::from_millis(10));
     assert!(is_served(&mut waiter).is_some(), "there is a 21st place");
+}
+
+#[test]
+fn neither_fast_errors_nor_impossible_speed_lift_a_limit_above_what_is_due() {
+    let pool = pool(1, |config| {
+        config.adaptive_limit = Some(model::AdaptiveLimit { min: 2, max: 22 });
+    });
+    let mut held: Vec<_> = (0..20).map(|_| granted(&pool)).collect();
+    for status in [500, 503] {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        answer(&mut held, status, Duration::ZERO);
+    }
+    let mut waiters = [waiter(&pool), waiter(&pool), waiter(&pool)];
+    assert!(waiters.iter_mut().all(|waiter| is_served(waiter).is_none()));
+    for _ in 0..50 {
+        answer(&mut held, http::StatusCode::OK, Duration::ZERO);
+    }
+    let served: Vec<_> = waiters.iter_mut().filter_map(is_served).collect();
+    assert_eq!(served.len(), 2, "22 at most");
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
