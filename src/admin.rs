@@ -59,8 +59,11 @@ impl Admin {
             "/-/ready" if process.is_ready() => reply::text(StatusCode::OK, "ready\n"),
             "/-/ready" => reply::text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
             "/-/status" => reply::json(StatusCode::OK, &self.status()),
-            "/-/cache/stats" => cache::stats(&process.cache),
-            "/-/cache/lookup" => cache::lookup(&process.cache, uri.query()),
+            "/-/cache/stats" => cache::stats(&process.cache, &process.metrics.cache),
+            "/-/cache/lookup" => {
+                let snapshot = process.snapshot.load();
+                cache::lookup(&process.cache, &snapshot, uri.query())
+            }
             "/metrics" => reply::with(
                 StatusCode::OK,
                 "text/plain; version=0.0.4; charset=utf-8",
@@ -76,7 +79,7 @@ impl Admin {
             return refusal.reply();
         }
         match reply::body(session).await {
-            Ok(order) => cache::purge(&self.process.cache, &order),
+            Ok(order) => cache::purge(&self.process.cache, &self.process.snapshot.load(), &order),
             Err(refusal) => refusal.reply(),
         }
     }

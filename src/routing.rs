@@ -9,6 +9,7 @@
 //! routes cost a lookup the hash probes that ten do. Looking up never allocates, unless it has to
 //! ask several regexes at once. Built by `snapshot`, asked by `proxy` once per request.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use http::{HeaderMap, Method};
@@ -77,6 +78,19 @@ impl Table {
         };
         self.hosts
             .find_map(host, |index| self.paths[index].find(path, accepts))
+    }
+
+    /// The indices of all routes that a request for this host and path may take, best first, whatever
+    /// its method and headers.
+    pub fn candidates(&self, host: &[u8], path: &str) -> Vec<usize> {
+        let found = RefCell::new(Vec::new());
+        let note = |route: usize| {
+            found.borrow_mut().push(route);
+            self.filters[route].is_none()
+        };
+        self.hosts
+            .find_map(host, |index| self.paths[index].find(path, note));
+        found.into_inner()
     }
 }
 

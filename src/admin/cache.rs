@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::admin::reply::{self, Refusal, Reply};
 use crate::cache::key::QueryRule;
 use crate::cache::store::{Purge, Store};
+use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::CacheMetrics;
 
 mod place;
 mod stats;
@@ -84,16 +86,16 @@ impl Order {
 }
 
 /// 200 with the count, also where there is nothing to purge.
-pub(super) fn purge(store: &Store, body: &[u8]) -> Reply {
+pub(super) fn purge(store: &Store, snapshot: &Snapshot, body: &[u8]) -> Reply {
     let order = serde_json::from_slice::<Order>(body);
     let order = order.map_err(|error| Refusal::invalid(format!("the order: {error}")));
-    match order.and_then(|order| carry_out(store, &order)) {
+    match order.and_then(|order| carry_out(store, snapshot, &order)) {
         Ok(purged) => reply::json(StatusCode::OK, &Purged { purged }),
         Err(refusal) => refusal.reply(),
     }
 }
 
-fn carry_out(store: &Store, order: &Order) -> Result<usize, Refusal> {
+fn carry_out(store: &Store, snapshot: &Snapshot, order: &Order) -> Result<usize, Refusal> {
     let action = match order.soft {
         true => PurgeAction::Expire,
         false => PurgeAction::Delete,
@@ -101,7 +103,10 @@ fn carry_out(store: &Store, order: &Order) -> Result<usize, Refusal> {
     let now = SystemTime::now();
     let purge = |purge: Purge<'_>| store.invalidate(purge, action, now);
     Ok(match order.target()? {
-        Target::Url(url) => purge(Place::parse(url, &QueryRule::All)?.url()),
+        Target::Url(url) => {
+            let places = Place::of_requests(url, snapshot)?;
+            places.iter().map(|place| purge(place.url())).sum()
+        }
         Target::Prefix(prefix) => purge(Place::parse(prefix, &QueryRule::All)?.prefix()),
         Target::Host(host) => purge(Purge::Host(&place::host(host)?)),
         Target::Tag("") => return Err(Refusal::invalid("an empty text is no tag")),
@@ -110,32 +115,31 @@ fn carry_out(store: &Store, order: &Order) -> Result<usize, Refusal> {
     })
 }
 
-pub(super) fn lookup(store: &Store, query: Option<&str>) -> Reply {
-    match find(store, query.unwrap_or_default()) {
+pub(super) fn lookup(store: &Store, snapshot: &Snapshot, query: Option<&str>) -> Reply {
+    match find(store, snapshot, query.unwrap_or_default()) {
         Ok(found) => reply::json(StatusCode::OK, &found),
         Err(refusal) => refusal.reply(),
     }
 }
 
-fn find(store: &Store, query: &str) -> Result<Found, Refusal> {
+fn find(store: &Store, snapshot: &Snapshot, query: &str) -> Result<Found, Refusal> {
     let message = "ask with ?url=, its URL percent-encoded where it has & or %";
     let url = query
         .strip_prefix("url=")
         .ok_or_else(|| Refusal::invalid(message))?;
     let url = place::decode(url)?;
     let now = SystemTime::now();
-    let Place { host, path } = Place::parse(&url, &QueryRule::All)?;
-    let stored = store.stored_at(&host, &path);
+    let places = Place::of_requests(&url, snapshot)?;
+    let stored = places
+        .iter()
+        .flat_map(|place| store.stored_at(&place.host, &place.path));
     Ok(Found {
-        objects: stored
-            .iter()
-            .map(|stored| Stored::of(stored, now))
-            .collect(),
+        objects: stored.map(|stored| Stored::of(&stored, now)).collect(),
     })
 }
 
-pub(super) fn stats(store: &Store) -> Reply {
-    reply::json(StatusCode::OK, &Stats::of(store))
+pub(super) fn stats(store: &Store, metrics: &CacheMetrics) -> Reply {
+    reply::json(StatusCode::OK, &Stats::of(store, metrics))
 }
 
 #[cfg(test)]

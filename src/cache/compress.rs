@@ -4,13 +4,14 @@
 //! heads, `encoder` turns their bytes into coded ones. `coded` is what is stored of it, `coders` does
 //! the work. Which coding a client gets is chosen by `rules::encoding`.
 
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
 
 use super::rules::directives::ResponseDirectives;
 use super::rules::encoding::{self, Coding};
+use super::rules::list;
 
 pub mod coded;
 pub mod coders;
@@ -78,6 +79,16 @@ pub fn coded_head(head: &ResponseHeader, coding: Coding) -> Result<ResponseHeade
     Ok(coded)
 }
 
+/// Names `Accept-Encoding` among what responses differ by, if that is not said yet.
+pub fn vary_on_coding(head: &mut ResponseHeader) {
+    let says_so = list::members(&head.headers, &VARY)
+        .any(|name| name == b"*" || name.eq_ignore_ascii_case(ACCEPT_ENCODING.as_str().as_bytes()));
+    if !says_so {
+        // A name that is known cannot be refused.
+        let _ = head.append_header(VARY, HeaderValue::from_static("Accept-Encoding"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +134,22 @@ mod tests {
             assert!(!covers(&usual, &[html[0], forbidden], 100), "{forbidden:?}");
         }
         assert!(!usual.covers(StatusCode::NO_CONTENT, &response(&html).headers, 100));
+    }
+
+    #[test]
+    fn what_may_be_coded_varies_on_it_once() {
+        for (before, after) in [
+            (&[][..], &["Accept-Encoding"][..]),
+            (&["Cookie"], &["Cookie", "Accept-Encoding"]),
+            (&["Cookie, accept-encoding"], &["Cookie, accept-encoding"]),
+            (&["*"], &["*"]),
+        ] {
+            let lines: Vec<_> = before.iter().map(|line| ("Vary", *line)).collect();
+            let mut head = response(&lines);
+            vary_on_coding(&mut head);
+            let lines: Vec<_> = head.headers.get_all(VARY).iter().collect();
+            assert_eq!(lines, after);
+        }
     }
 
     #[test]

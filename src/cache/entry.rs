@@ -6,12 +6,13 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::VARY;
+use http::header::{CONTENT_ENCODING, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pingora_cache::CacheMeta;
 use pingora_cache::key::{CompactCacheKey, HashBinary, hash_key};
 use pingora_http::ResponseHeader;
 
+use super::compress::coded::Coded;
 use super::key::Resource;
 use super::rules::date::between;
 use super::rules::freshness::{Defaults, Exchange, Terms};
@@ -80,19 +81,19 @@ impl Wanted<'_> {
     /// The newest stored variant that the request leads to.
     pub fn find(&self, store: &Store) -> Option<Stored> {
         // Variants mostly vary by the same fields, so their values are only hashed once.
-        let mut last: Option<(Vec<HeaderValue>, Option<HashBinary>)> = None;
+        let mut last: Option<Varying> = None;
         let found = store.choose(self.primary, |meta, variance| {
+            if meta.extension::<Coded>().is_some() {
+                return false;
+            }
             let headers = &meta.head().headers;
-            let vary = headers.get_all(VARY);
-            let known = last.as_ref().filter(|(lines, _)| vary.iter().eq(lines));
-            let wanted = match known {
-                Some((_, wanted)) => *wanted,
-                None => {
-                    let wanted = self.variance(headers);
-                    last = Some((vary.iter().cloned().collect(), wanted));
-                    wanted
-                }
-            };
+            let known = last.as_ref().filter(|last| last.is_of(headers));
+            let wanted = known.map(|known| known.wanted);
+            let wanted = wanted.unwrap_or_else(|| {
+                let wanted = self.variance(headers);
+                last = Some(Varying::new(headers, wanted));
+                wanted
+            });
             wanted.as_ref() == variance
         });
         found.and_then(Stored::new)
@@ -115,6 +116,31 @@ impl Wanted<'_> {
 
     fn variance(&self, response: &HeaderMap) -> Option<HashBinary> {
         variant(response, self.request, self.rule).map(hash_key)
+    }
+}
+
+/// The fields that a response varies by, and their values in a request.
+struct Varying {
+    fields: Vec<HeaderValue>,
+    is_coded: bool,
+    wanted: Option<HashBinary>,
+}
+
+// === impl Varying ===
+
+impl Varying {
+    fn new(response: &HeaderMap, wanted: Option<HashBinary>) -> Varying {
+        Varying {
+            fields: response.get_all(VARY).iter().cloned().collect(),
+            is_coded: response.contains_key(CONTENT_ENCODING),
+            wanted,
+        }
+    }
+
+    /// Whether a response varies by the same.
+    fn is_of(&self, response: &HeaderMap) -> bool {
+        self.is_coded == response.contains_key(CONTENT_ENCODING)
+            && response.get_all(VARY).iter().eq(&self.fields)
     }
 }
 

@@ -3,8 +3,11 @@
 use std::time::Duration;
 
 use http::HeaderName;
+use ipnet::IpNet;
 
+use super::compress::CompressRule;
 use super::key::{ArgumentName, QueryRule};
+use super::rules::encoding::Coding;
 use super::rules::freshness::Defaults;
 use super::rules::request::Honoured;
 use super::rules::vary::VaryRule;
@@ -24,6 +27,10 @@ pub struct RouteCache {
     pub passes_ranges: bool,
     /// How long a request waits for another's answer; zero: not at all.
     pub lock_timeout: Duration,
+    /// `None`: responses are kept and sent as they come.
+    pub compress: Option<CompressRule>,
+    /// Who may use the method `PURGE`.
+    pub purgers: Vec<IpNet>,
     /// `Cache-Status` tells the key.
     pub tells_key: bool,
     /// `X-Cache` is sent.
@@ -45,7 +52,7 @@ impl RouteCache {
             vary: VaryRule {
                 headers: config.headers.clone(),
                 cookies: config.cookies.clone(),
-                codes: false,
+                codes: config.compress.is_some(),
             },
             defaults: Defaults {
                 ttl: config.default_ttl,
@@ -64,8 +71,23 @@ impl RouteCache {
             keeps_set_cookie: config.set_cookie,
             passes_ranges: config.passes_ranges,
             lock_timeout: config.lock_timeout,
+            compress: config.compress.as_ref().map(compress_rule),
+            purgers: config.purge.clone(),
             tells_key: config.status_key,
             has_x_cache: config.x_cache,
         }
+    }
+}
+
+fn compress_rule(config: &model::Compress) -> CompressRule {
+    let coding = |algorithm: &model::Algorithm| match algorithm {
+        model::Algorithm::Brotli => Coding::Brotli,
+        model::Algorithm::Gzip => Coding::Gzip,
+        model::Algorithm::Zstd => Coding::Zstd,
+    };
+    CompressRule {
+        codings: config.algorithms.iter().map(coding).collect(),
+        min_bytes: config.min_size,
+        types: config.types.clone(),
     }
 }

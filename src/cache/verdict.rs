@@ -48,6 +48,14 @@ impl Verdict {
         }
     }
 
+    /// Whether it was served from what was stored, with no endpoint's answer to it.
+    pub fn is_hit(self) -> bool {
+        match self {
+            Verdict::Hit | Verdict::Collapsed | Verdict::Stale | Verdict::Updating => true,
+            Verdict::Revalidated | Verdict::Expired | Verdict::Miss | Verdict::Bypass => false,
+        }
+    }
+
     /// As other caches write it in `X-Cache`.
     pub fn loud_name(self) -> &'static str {
         match self {

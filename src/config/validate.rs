@@ -5,6 +5,7 @@
 
 mod balance;
 mod cache;
+mod compress;
 mod endpoint;
 mod headers;
 mod health;

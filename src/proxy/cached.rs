@@ -43,11 +43,13 @@ use crate::proxy::turn;
 
 mod arrival;
 mod as_stored;
+mod coding;
 mod errand;
 pub(super) mod fetch;
 mod fill;
 mod form;
 mod give;
+mod purge;
 mod refresh;
 mod told;
 
@@ -97,6 +99,9 @@ impl Forwarder {
         let bypass = may_use(&head.method, &head.headers).err();
         let primary = resource(session, ctx, &route).map(|resource| resource.primary());
         let (None, Some(primary)) = (bypass, primary) else {
+            if head.method.as_str() == purge::METHOD {
+                return Box::pin(self.purge(&route, primary, session, ctx)).await;
+            }
             let told = bypassed(bypass);
             return Box::pin(self.pass(&route, told, session, ctx)).await;
         };
@@ -324,13 +329,17 @@ impl Cached<'_> {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.cache = Some(told.verdict);
+        let coded = self.coded(stored, session, ctx);
+        let found = coded.as_ref().map_or(&stored.found, |coded| &coded.found);
+        let reader = Reader::of(found);
         let serving = Serving {
             stored,
+            coded,
             told: self.with_key(told.fresh_for(&stored.terms, now), session, ctx),
             route: &self.route,
             age: Some(stored.terms.age(now)),
         };
-        give::give(&serving, Reader::of(&stored.found), None, session, ctx).await
+        give::give(&serving, reader, None, session, ctx).await
     }
 
     fn with_key(&self, told: Told, session: &Session, ctx: &RequestCtx) -> Told {

@@ -9,6 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
+use crate::cache::compress::coders::Coders;
 use crate::cache::flights::Flights;
 use crate::cache::store::Store;
 use crate::snapshot::Snapshot;
@@ -25,6 +26,8 @@ pub struct Process {
     pub access_log: AccessLog,
     /// Where responses are kept; a reload may change its size, an upgrade hands its contents on.
     pub cache: Store,
+    /// Who makes coded forms of what is stored.
+    pub coders: Coders,
     /// Requests whose answers others wait for.
     pub flights: Flights,
     /// Connections to endpoints, between two requests.
@@ -51,6 +54,7 @@ impl Process {
             access_log,
             cache,
             flights: Flights::default(),
+            coders: Coders::default(),
             kept: Kept::default(),
             serving: AtomicBool::new(false),
             draining: AtomicBool::new(false),

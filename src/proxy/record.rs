@@ -23,6 +23,7 @@ pub(super) fn write(process: &Process, session: &Session, error: Option<&Error>,
             .observe(status, total, ctx.first_byte, received, sent);
         if let Some(verdict) = ctx.cache {
             route.metrics.cached(verdict as usize);
+            process.metrics.cache.note(verdict as usize);
         }
     }
     if !process.access_log.is_on() {

@@ -36,6 +36,15 @@ impl Answer {
         Ok(Answer { head, body })
     }
 
+    /// A 200 that is nobody else's.
+    pub(super) fn json(body: String) -> Result<Answer> {
+        let mut head = ResponseHeader::build(StatusCode::OK, Some(4))?;
+        head.insert_header(header::CONTENT_TYPE, "application/json")?;
+        head.insert_header(header::CACHE_CONTROL, "no-store")?;
+        let body = body.into();
+        Ok(Answer { head, body })
+    }
+
     /// A pool's own words for a failure.
     fn fallback(fallback: &Respond) -> Result<Answer> {
         let mut answer = Answer::fixed(fallback)?;

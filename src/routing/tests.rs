@@ -62,6 +62,21 @@ fn find_with(
     Table::build(rules).find(host.as_bytes(), path, &method, headers)
 }
 
+#[test]
+fn all_routes_that_a_path_may_take_are_found_but_none_behind_one_that_takes_all() {
+    let rules = [
+        rule(&[], ""),
+        rule(&["a.test"], "/x/*"),
+        with_methods(rule(&["a.test"], "/x/y"), &[Method::POST]),
+        with_methods(rule(&["a.test"], "/x/y"), &[Method::GET]),
+        rule(&["a.test"], "/z"),
+    ];
+    let table = Table::build(&rules);
+    assert_eq!(table.candidates(b"A.test:80", "/x/y"), [2, 3, 1]);
+    assert_eq!(table.candidates(b"a.test", "/z"), [4]);
+    assert_eq!(table.candidates(b"b.test", "/x/y"), [0]);
+}
+
 // === hosts ===
 
 #[test]

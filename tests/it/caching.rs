@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::support::*;
 
+mod compression;
 mod sharing;
 mod stale;
 mod validation;

@@ -382,6 +382,22 @@ const PROOFS: &[(&str, &str)] = &[
         "caching::a_route_without_cache_keeps_nothing",
     ),
     (
+        "routes.cache.compress",
+        "caching::compression::each_client_gets_the_coding_it_likes_best_and_the_origin_is_asked_once",
+    ),
+    (
+        "routes.cache.compress.algorithms",
+        "caching::compression::only_what_the_route_names_is_coded",
+    ),
+    (
+        "routes.cache.compress.min_size",
+        "caching::compression::only_what_the_route_names_is_coded",
+    ),
+    (
+        "routes.cache.compress.types",
+        "caching::compression::only_what_the_route_names_is_coded",
+    ),
+    (
         "routes.cache.default_ttl",
         "caching::a_default_ttl_is_for_responses_that_say_nothing",
     ),
@@ -412,6 +428,10 @@ const PROOFS: &[(&str, &str)] = &[
     (
         "routes.cache.lock_timeout",
         "caching::sharing::nobody_waits_longer_than_the_lock_timeout",
+    ),
+    (
+        "routes.cache.purge.allow",
+        "purging::purge_is_for_those_whom_the_route_names",
     ),
     (
         "routes.cache.range",

@@ -377,6 +377,26 @@ async fn a_stale_pid_file_never_gets_another_process_signalled() {
 // --- the cache
 
 #[tokio::test]
+async fn what_was_stored_before_an_upgrade_is_a_hit_after_it() {
+    let origin = Origin::start(|_| Reply::ok("kept").header("Cache-Control", "max-age=60"));
+    let yaml = ROUTES.replace("pool: web", "pool: web, cache: on");
+    let weir = weir(&yaml).with("origin", &origin).start().await;
+    for target in ["/", "/other"] {
+        assert_eq!(weir.client().get(target).await.text(), "kept");
+    }
+    assert!(weir.upgrade().await.success(), "{}", weir.stderr());
+    eventually("the new process has it all", async || {
+        weir.stderr().contains("took over 2 cached responses")
+    })
+    .await;
+    for target in ["/", "/other"] {
+        assert_eq!(weir.client().get(target).await.text(), "kept");
+    }
+    assert_eq!(origin.hits(), 2);
+    assert!(!weir.path("cache.handover").exists());
+}
+
+#[tokio::test]
 async fn a_file_that_no_process_has_left_is_removed_unread() {
     let origin = Origin::serving("ok");
     let weir = in_front_of(&origin).await;

@@ -4,6 +4,7 @@ use crate::admin::reply::Refusal;
 use crate::cache::key::{QueryRule, Resource, Scheme};
 use crate::cache::store::Purge;
 use crate::routing::normalize::normalize;
+use crate::snapshot::Snapshot;
 
 /// Host and path with query as in a stored response's `Label`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,23 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Where responses for a URL may be stored: as it stands there, and without the arguments that its
+    /// routes ignore.
+    pub(super) fn of_requests(url: &str, snapshot: &Snapshot) -> Result<Vec<Place>, Refusal> {
+        let whole = Place::parse(url, &QueryRule::All)?;
+        let path = whole.path.split('?').next().unwrap_or_default();
+        let routes = snapshot.table.candidates(whole.host.as_bytes(), path);
+        let caches = routes
+            .iter()
+            .filter_map(|route| snapshot.routes[*route].cache.as_ref());
+        let places = caches.map(|cache| Place::parse(url, &cache.query));
+        let mut places = places.collect::<Result<Vec<_>, _>>()?;
+        places.push(whole);
+        places.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        places.dedup();
+        Ok(places)
+    }
+
     /// The place of a URL with these arguments.
     pub(super) fn parse(url: &str, rule: &QueryRule) -> Result<Place, Refusal> {
         let message =
@@ -28,10 +46,9 @@ impl Place {
     }
 
     fn of(resource: &Resource<'_>) -> Place {
-        let query = resource.query().map(|query| format!("?{query}"));
         Place {
             host: resource.authority(),
-            path: resource.path().to_owned() + &query.unwrap_or_default(),
+            path: resource.target().into_owned(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Orders against a store that holds something.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_cache::CacheMeta;
@@ -9,6 +10,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::cache::store::{Eviction, Label, Settings};
+use crate::config;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::registry::Registry;
 
 /// Two variants of a page, and three other responses.
 fn filled() -> Store {
@@ -42,17 +46,30 @@ fn keep(store: &Store, host: &str, path: &str, variant: Option<u8>, tags: &[&str
     assert!(fill.commit() > 0);
 }
 
+/// One route, which ignores some arguments.
+fn snapshot() -> Snapshot {
+    let yaml = "
+listeners: [{ bind: 127.0.0.1:8080 }]
+pools: { web: { endpoints: [127.0.0.1:9001] } }
+routes: [{ pool: web, cache: { key: { ignore_query: [utm_*] } } }]
+";
+    let (config, _) = config::parse("weir.yaml", yaml).unwrap();
+    let metrics = Metrics::new();
+    let registry = Arc::new(Registry::new(metrics.clone()));
+    Snapshot::build(config.live, 1, &registry, &metrics).unwrap()
+}
+
 fn answer(reply: &Reply) -> (u16, Value) {
     let body = serde_json::from_slice(reply.body()).unwrap();
     (reply.status().as_u16(), body)
 }
 
 fn purged(store: &Store, order: Value) -> (u16, Value) {
-    answer(&purge(store, order.to_string().as_bytes()))
+    answer(&purge(store, &snapshot(), order.to_string().as_bytes()))
 }
 
 fn found(store: &Store, url: &str) -> Vec<Value> {
-    let reply = lookup(store, Some(&format!("url={url}")));
+    let reply = lookup(store, &snapshot(), Some(&format!("url={url}")));
     let (status, body) = answer(&reply);
     assert_eq!(status, 200, "{body}");
     body["objects"].as_array().unwrap().clone()
@@ -64,6 +81,7 @@ fn an_order_takes_out_what_it_names_and_says_how_much() {
         (json!({"url": "http://A.test:80/x/../page"}), 2),
         (json!({"url": "https://a.test/page"}), 2),
         (json!({"url": "http://a.test:8080/page"}), 1),
+        (json!({"url": "http://a.test/page?utm_source=mail"}), 2),
         (json!({"url": "http://a.test/img/1"}), 0),
         (json!({"prefix": "http://a.test/im"}), 1),
         (json!({"prefix": "http://a.test"}), 3),
@@ -151,7 +169,7 @@ fn an_order_that_is_none_says_what_is_wrong() {
         (r#"{"host": "http://a.test"}"#, "is no host"),
         (r#"{"tag": ""}"#, "no tag"),
     ] {
-        let (status, body) = answer(&purge(&store, order.as_bytes()));
+        let (status, body) = answer(&purge(&store, &snapshot(), order.as_bytes()));
         let message = body["message"].as_str().unwrap();
         assert_eq!((status, &body["code"]), (400, &json!("invalid")), "{order}");
         assert!(message.contains(said), "{order}: {message}");
@@ -163,7 +181,11 @@ fn an_order_that_is_none_says_what_is_wrong() {
         Some("url=page"),
         Some("url=%zz"),
     ] {
-        assert_eq!(answer(&lookup(&store, query)).0, 400, "{query:?}");
+        assert_eq!(
+            answer(&lookup(&store, &snapshot(), query)).0,
+            400,
+            "{query:?}"
+        );
     }
     assert_eq!(store.holding().objects, 5);
 }
@@ -172,9 +194,13 @@ fn an_order_that_is_none_says_what_is_wrong() {
 fn stats_count_what_is_there_and_what_has_left() {
     let store = filled();
     purged(&store, json!({"host": "a.test"}));
-    let (_, stats) = answer(&stats(&store));
+    let (_, stats) = answer(&stats(&store, &Metrics::new().cache));
     assert_eq!(stats["objects"], 2);
     assert_eq!(stats["left"]["purged"], 3);
     assert_eq!(stats["memory"], 1 << 20);
+    assert_eq!(
+        (&stats["requests"]["hit"], &stats["hit_ratio"]),
+        (&json!(0), &json!(null))
+    );
     assert!(stats["bytes"].as_u64().unwrap() > 1000);
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use http::HeaderName;
+use ipnet::IpNet;
 
 /// The memory in which responses are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +46,32 @@ pub struct RouteCache {
     pub passes_ranges: bool,
     /// How long to wait for another request's answer. Zero: not at all.
     pub lock_timeout: Duration,
+    /// `None`: responses are kept and sent as they come.
+    pub compress: Option<Compress>,
+    /// Who may use the method `PURGE`; empty: nobody.
+    pub purge: Vec<IpNet>,
     /// Tell the key in `Cache-Status`.
     pub status_key: bool,
     /// Send `X-Cache`.
     pub x_cache: bool,
+}
+
+/// What is coded, and how.
+#[derive(Clone, Debug)]
+pub struct Compress {
+    /// Not empty; of those that a client likes best the first.
+    pub algorithms: Vec<Algorithm>,
+    /// Bytes a body has at least. At least 1.
+    pub min_size: usize,
+    /// `text/html` or `text/*`, lower case; empty: what is known to gain by it.
+    pub types: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    Brotli,
+    Gzip,
+    Zstd,
 }
 
 /// Which query arguments tell responses apart; `utm_*` is every name that begins so.
@@ -85,6 +108,8 @@ impl Default for RouteCache {
             set_cookie: false,
             passes_ranges: false,
             lock_timeout: Duration::from_secs(5),
+            compress: None,
+            purge: Vec::new(),
             status_key: false,
             x_cache: false,
         }

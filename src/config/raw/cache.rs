@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::shapes::{Duration, OneOrMany, Size};
+use super::shapes::{Duration, OneOrMany, Size, Toggle};
 
 /// The memory in which responses are kept, for routes with `cache`.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -52,6 +52,10 @@ pub(crate) struct RouteCache {
     pub(crate) range: Option<Range>,
     /// How long a request waits for another's answer to the same, 0s to 5m; 0s: each asks for itself. Default: 5s.
     pub(crate) lock_timeout: Option<Duration>,
+    /// Coding of what endpoints send uncoded, once: what is coded is kept beside it. Default: off.
+    pub(crate) compress: Option<Toggle<Compress>>,
+    /// Who may take responses out with the method `PURGE`. Default: nobody, 405.
+    pub(crate) purge: Option<Purge>,
     /// Whether `Cache-Status` tells the key. Default: false.
     pub(crate) status_key: Option<bool>,
     /// Whether `X-Cache` is sent: `HIT`, `MISS` … Default: false.
@@ -73,6 +77,40 @@ pub(crate) struct Key {
     pub(crate) ignore_query: Option<OneOrMany<String>>,
     /// The only query arguments that count, likewise. Default: all.
     pub(crate) only_query: Option<OneOrMany<String>>,
+}
+
+/// Coding of what endpoints send uncoded.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, expecting = "a map, such as { min_size: 2KiB }")]
+pub(crate) struct Compress {
+    /// `br`, `zstd` and `gzip`, one or a list; of those that a client likes best the first one. Default: these, in this
+    /// order.
+    pub(crate) algorithms: Option<OneOrMany<Algorithm>>,
+    /// Shortest body that is coded, 1B to 1GiB. Default: 1KiB.
+    pub(crate) min_size: Option<Size>,
+    /// Media types, `text/html` or `text/*`, one or a list of at most 64. Default: text, JSON, XML, scripts, fonts and
+    /// images without a compression of their own.
+    pub(crate) types: Option<OneOrMany<String>>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Algorithm {
+    Br,
+    Zstd,
+    Gzip,
+}
+
+/// Who may take responses out.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a map, such as { allow: 10.0.0.0/8 }"
+)]
+pub(crate) struct Purge {
+    /// Client addresses or networks, one or a list; the others get 403.
+    #[schemars(required)]
+    pub(crate) allow: Option<OneOrMany<String>>,
 }
 
 /// A directive of `Cache-Control` in requests (RFC 9111 §5.2.1).

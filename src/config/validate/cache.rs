@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use http::HeaderName;
+use ipnet::IpNet;
 
 use super::super::model::{Cache, Eviction, Honour, QueryArguments, RouteCache};
 use super::super::path::At;
@@ -13,7 +14,7 @@ use super::super::raw::shapes::{OneOrMany, Toggle};
 use super::super::report::Report;
 use super::balance::plain_name;
 use super::keys::{Keys, hours, minutes};
-use super::{headers, rule};
+use super::{compress, headers, rule, server};
 
 const MEMORY_MIN: u64 = 1 << 20;
 const MEMORY_MAX: u64 = 64 << 40;
@@ -63,6 +64,8 @@ pub(super) fn route(
     let no_key = raw::Key::default();
     let key = key(raw.key.as_ref().unwrap_or(&no_key), &at.key("key"), report);
     let targeted = targeted(raw.targeted.as_ref(), &at.key("targeted"), report);
+    let compress = compress::compress(raw.compress.as_ref(), &at.key("compress"), report);
+    let purge = purge(raw.purge.as_ref(), &at.key("purge"), report);
     let mut keys = Keys::of(at, report);
     let swr = raw.stale_while_revalidate.as_ref();
     let lock = Duration::ZERO..=minutes(5);
@@ -84,9 +87,23 @@ pub(super) fn route(
         lock_timeout: keys
             .duration("lock_timeout", raw.lock_timeout.as_ref(), lock)
             .unwrap_or(default.lock_timeout),
+        compress,
+        purge,
         status_key: raw.status_key.unwrap_or(default.status_key),
         x_cache: raw.x_cache.unwrap_or(default.x_cache),
     })
+}
+
+/// Empty: nobody.
+fn purge(raw: Option<&raw::Purge>, at: &At<'_>, report: &mut Report<'_>) -> Vec<IpNet> {
+    let Some(raw) = raw else {
+        return Vec::new();
+    };
+    let at = at.key("allow");
+    if raw.allow.is_none() {
+        report.missing(&at, "missing, expected addresses or networks");
+    }
+    rule::many(raw.allow.as_ref(), &at, report, server::network)
 }
 
 struct Key {

@@ -7,6 +7,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
+use crate::cache::compress::vary_on_coding;
 use crate::cache::entry::Stored;
 use crate::cache::flights::Landed;
 use crate::cache::route::RouteCache;
@@ -51,6 +52,9 @@ impl Judge<'_> {
             kept.remove_header(&name);
         }
         self.date(&mut kept);
+        if self.codes(&kept) {
+            vary_on_coding(&mut kept);
+        }
         Ok(Storable { head: kept, terms })
     }
 
@@ -60,9 +64,13 @@ impl Judge<'_> {
         stored: &Stored,
         not_modified: &ResponseHeader,
     ) -> Result<Renewed> {
-        let changes_vary = update::changes_vary(&stored.head().headers, &not_modified.headers);
-        let mut head = stored.head().clone();
+        let mut not_modified = not_modified.clone();
+        if not_modified.headers.contains_key(VARY) && self.codes(stored.head()) {
+            vary_on_coding(&mut not_modified);
+        }
         let fields = &not_modified.headers;
+        let changes_vary = update::changes_vary(&stored.head().headers, fields);
+        let mut head = stored.head().clone();
         for name in update::fields_to_replace(fields, self.route.keeps_set_cookie) {
             head.remove_header(&name);
             for value in fields.get_all(&name) {
@@ -82,6 +90,13 @@ impl Judge<'_> {
         let terms = self.terms_of(stored.head(), &aged, &control);
         let stays = !changes_vary && self.may_store(&head, &control, &terms).is_ok();
         Ok(Renewed { head, terms, stays })
+    }
+
+    /// Whether it may be given coded.
+    fn codes(&self, head: &ResponseHeader) -> bool {
+        let bytes = announced(head).unwrap_or(usize::MAX);
+        let rule = self.route.compress.as_ref();
+        rule.is_some_and(|rule| rule.covers(head.status, &head.headers, bytes))
     }
 
     fn may_store(

@@ -26,22 +26,22 @@ const FIELDS_BYTES: usize = 1024;
 /// The head for Pingora to write; what else belongs to it is with the connection.
 pub(super) fn head(
     serving: &Serving<'_>,
+    whole: &ResponseHeader,
     length: u64,
     session: &Session,
     ctx: &RequestCtx,
 ) -> Option<Result<Box<ResponseHeader>>> {
     let downstream = Downstream::of(session.stream())?;
-    let stored = serving.stored.head();
-    let says_more = stored.get_reason_phrase() != stored.status.canonical_reason();
-    if says_more || stored.status == StatusCode::NO_CONTENT {
+    let says_more = whole.get_reason_phrase() != whole.status.canonical_reason();
+    if says_more || whole.status == StatusCode::NO_CONTENT {
         return None;
     }
     let none = HeaderEdits::default();
     let edits = ctx
         .route()
         .map_or(&none, |route| &route.config.response_headers);
-    downstream.add_fields(fields(serving, edits));
-    Some(framed(stored.status, length))
+    downstream.add_fields(fields(serving, whole, edits));
+    Some(framed(whole.status, length))
 }
 
 fn framed(status: StatusCode, length: u64) -> Result<Box<ResponseHeader>> {
@@ -51,11 +51,10 @@ fn framed(status: StatusCode, length: u64) -> Result<Box<ResponseHeader>> {
 }
 
 /// All but those that Pingora writes, as they were spelled.
-fn fields(serving: &Serving<'_>, edits: &HeaderEdits) -> Vec<u8> {
+fn fields(serving: &Serving<'_>, whole: &ResponseHeader, edits: &HeaderEdits) -> Vec<u8> {
     let mut wire = Wire(Vec::with_capacity(FIELDS_BYTES));
-    let stored = serving.stored.head();
-    let mut spelled = stored.case_header_iter();
-    for (name, value) in &stored.headers {
+    let mut spelled = whole.case_header_iter();
+    for (name, value) in &whole.headers {
         let spelled = spelled.next().map(|(spelled, _)| spelled.as_slice());
         let is_replaced = serving.route.has_x_cache && *name == X_CACHE;
         if !is_ours(name) && !is_replaced && !edits.replaces(name.as_str()) {

@@ -70,7 +70,7 @@ impl<'a> Cached<'a> {
         ctx: &mut RequestCtx,
     ) -> Result<Arrived<'a>> {
         loop {
-            let fetch = Fetch::new(&session.req_header().headers, &errand.known);
+            let fetch = self.fetch_for(&errand, session);
             let is_conditional = fetch.is_conditional();
             ctx.fetch = Some(Box::new(fetch));
             let requested = SystemTime::now();
@@ -96,6 +96,13 @@ impl<'a> Cached<'a> {
             errand.has_own = false;
             ctx.attempts = Attempts::default();
         }
+    }
+
+    /// What will be coded here is asked for as it is; what is known not to be kept, as the client asks.
+    fn fetch_for(&self, errand: &Errand, session: &Session) -> Fetch {
+        let is_coded = self.route.compress.is_some();
+        let uncoded = is_coded && !matches!(errand.ticket, Ticket::KnownAlone);
+        Fetch::new(&session.req_header().headers, &errand.known, uncoded)
     }
 
     /// No endpoint answered.

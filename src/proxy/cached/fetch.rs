@@ -12,22 +12,27 @@ use crate::cache::rules::encoding::Accepted;
 
 pub(in crate::proxy) struct Fetch {
     validators: Validators,
-    /// `None`: the client did not say.
+    /// `None`: the client did not say, and it does not matter.
     accept_encoding: Option<HeaderValue>,
 }
 
 // === impl Fetch ===
 
 impl Fetch {
-    /// `stored` is what the answer may say is still good, what the client asks for first.
+    /// `stored` is what the answer may say is still good, what the client asks for first; `uncoded`:
+    /// in no coding, whatever the client takes.
     pub(super) fn new<'a>(
         request: &HeaderMap,
         stored: impl IntoIterator<Item = &'a Stored>,
+        uncoded: bool,
     ) -> Fetch {
         let heads = stored.into_iter().map(|stored| &stored.head().headers);
         Fetch {
             validators: Validators::of(heads),
-            accept_encoding: Accepted::parse(request).map(|accepted| accepted.normalized()),
+            accept_encoding: match uncoded {
+                true => Some(HeaderValue::from_static("identity")),
+                false => Accepted::parse(request).map(|accepted| accepted.normalized()),
+            },
         }
     }
 

@@ -109,6 +109,7 @@ impl Cached<'_> {
         let now = SystemTime::now();
         let serving = Serving {
             stored: &stored,
+            coded: None,
             told: self.with_key(told.fresh_for(&stored.terms, now), session, ctx),
             route: &self.route,
             age: has_age(&answered.head).then(|| stored.terms.age(now)),
@@ -141,8 +142,10 @@ impl Cached<'_> {
                 () = until_cut(session) => Err(ctx.end(Ending::Shutdown)),
             },
         };
-        if let Err(error) = &mut pulled {
-            exchange::note_failure(session, ctx, error);
+        match &mut pulled {
+            // Whoever asks next may get it coded.
+            Ok(()) => drop(self.coded(&stored, session, ctx)),
+            Err(error) => exchange::note_failure(session, ctx, error),
         }
         // What broke the body off says more than that it broke off.
         match given {

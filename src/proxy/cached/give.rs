@@ -3,6 +3,7 @@
 //! Pieces of the body go out as they lie in the store. Only who waits for a piece watches the client and
 //! the clock; what is there is given without waiting. A body that breaks off never looks whole.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,9 +15,11 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use super::as_stored;
+use super::coding::CodedForm;
 use super::fill::Reading;
 use super::form::Form;
 use super::told::Told;
+use crate::cache::compress::coded_head;
 use crate::cache::entry::Stored;
 use crate::cache::route::RouteCache;
 use crate::cache::store::{Read, Reader};
@@ -26,6 +29,8 @@ use crate::proxy::forward::{break_off, client_ended, finish, give_body, show_wha
 
 pub(super) struct Serving<'a> {
     pub(super) stored: &'a Stored,
+    /// Given in place of what is stored.
+    pub(super) coded: Option<CodedForm>,
     pub(super) told: Told,
     pub(super) route: &'a RouteCache,
     /// `None`: it comes straight from the endpoint.
@@ -39,17 +44,16 @@ pub(super) async fn give(
     session: &mut Session,
     ctx: &RequestCtx,
 ) -> Result<()> {
-    let stored = serving.stored;
-    let length = stored.length();
-    let form = Form::of(session.req_header(), stored.head(), length);
+    let (length, whole) = (serving.length(), serving.head()?);
+    let form = Form::of(session.req_header(), &whole, length);
     let as_stored = length
         .filter(|_| form == Form::Whole)
-        .and_then(|length| as_stored::head(serving, length, session, ctx));
+        .and_then(|length| as_stored::head(serving, &whole, length, session, ctx));
     let head = match as_stored {
         Some(head) => head?,
-        None => made(serving, &form, session, ctx)?,
+        None => made(serving, &whole, &form, session, ctx)?,
     };
-    exchange::keep_date(session, stored.head());
+    exchange::keep_date(session, &whole);
     let written = session.as_downstream_mut().write_response_header(head);
     written.await.map_err(|error| error.into_down())?;
     let mut body = Body { reader, reading };
@@ -65,22 +69,42 @@ pub(super) async fn give(
     finish(session).await
 }
 
-/// A head that is not the stored one.
+/// A head that is not the one of the whole.
 fn made(
     serving: &Serving<'_>,
+    whole: &ResponseHeader,
     form: &Form,
     session: &mut Session,
     ctx: &RequestCtx,
 ) -> Result<Box<ResponseHeader>> {
-    let stored = serving.stored;
-    let mut head = Box::new(stored.head().clone());
-    form.apply(&mut head, stored.length())?;
+    let mut head = Box::new(whole.clone());
+    form.apply(&mut head, serving.length())?;
     if let Some(age) = serving.age {
         head.insert_header(AGE, age.as_secs())?;
     }
     serving.told.write(&mut head, serving.route)?;
     exchange::prepare_stored(session, &mut head, ctx);
     Ok(head)
+}
+
+impl Serving<'_> {
+    /// Of what is given, as far as it is known by now.
+    fn length(&self) -> Option<u64> {
+        let Some(coded) = &self.coded else {
+            return self.stored.length();
+        };
+        coded.found.body.whole_len().map(|length| length as u64)
+    }
+
+    /// Of the whole. Its fields are those of what is stored, which may have been renewed since it was
+    /// coded.
+    fn head(&self) -> Result<Cow<'_, ResponseHeader>> {
+        let stored = self.stored.head();
+        match &self.coded {
+            Some(coded) => coded_head(stored, coded.coding).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(stored)),
+        }
+    }
 }
 
 struct Body<'a> {

@@ -1,14 +1,21 @@
 //! What is counted of the cache: as a whole, and for each route that uses it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use super::declare::Declare;
+
+/// As many as `cache::verdict` has.
+const VERDICTS: usize = 8;
 
 pub struct CacheMetrics {
     pub bytes: IntGauge,
     pub memory: IntGauge,
     pub objects: IntGauge,
     requests: IntCounterVec,
+    /// The same over all routes, gone ones too, by the verdict's place.
+    verdicts: [AtomicU64; VERDICTS],
     refused: IntCounterVec,
     refreshes: IntCounterVec,
 }
@@ -27,6 +34,7 @@ impl CacheMetrics {
                 "Requests that ended on routes with a cache, by what the cache did.",
                 &["route", "pool", "verdict"],
             ),
+            verdicts: Default::default(),
             refused: declare.counters(
                 "weir_cache_refused_total",
                 "Responses fetched for the cache that were not kept, by reason.",
@@ -50,6 +58,19 @@ impl CacheMetrics {
         for verdict in verdicts {
             let _ = self.requests.remove_label_values(&[route, pool, verdict]);
         }
+    }
+
+    /// A request ended with the verdict of this place.
+    pub fn note(&self, verdict: usize) {
+        if let Some(count) = self.verdicts.get(verdict) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Requests that ended so since the process started.
+    pub fn count(&self, verdict: usize) -> u64 {
+        let count = self.verdicts.get(verdict);
+        count.map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
     pub fn refused(&self, reason: &'static str) {
