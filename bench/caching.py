@@ -25,7 +25,9 @@ ORIGIN = """
 NGINX_CACHE = """
     proxy_cache_path {directory}/{name}-cache levels=1:2 keys_zone=kept:64m max_size=1g inactive=24h use_temp_path=off;
     upstream origin {{ server 127.0.0.1:{origin}; keepalive 64; keepalive_requests 1000000000; }}
-    sendfile on; tcp_nopush on;
+    # What was best for it here: with sendfile a hit of 1 KiB takes a third more, and tcp_nopush holds the end of 64 KiB
+    # back for 40 ms.
+    sendfile off; output_buffers 1 128k;
     open_file_cache max=1000 inactive=1h; open_file_cache_valid 1h;
     server {{
         listen 127.0.0.1:{port} backlog=16384;
