@@ -113,6 +113,7 @@ pub(crate) fn vary(input: &[u8]) {
     let rule = VaryRule {
         headers: vec![],
         cookies: vec!["id".to_owned()],
+        route: None,
         codes: false,
     };
     let first = variant(&stored, &request, &rule);

@@ -104,7 +104,7 @@ fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -
     let pool_name = pool.as_ref().map_or("-", |pool| pool.name());
     Route {
         metrics: metrics.route(&route.name, pool_name, verdicts),
-        cache: cache.map(|cache| Arc::new(RouteCache::new(cache))),
+        cache: cache.map(|cache| Arc::new(RouteCache::new(cache, &route.rule))),
         clients: IpFilter::new(&route.allow, &route.deny),
         config: route.clone(),
         pool,

@@ -40,7 +40,8 @@ pub struct RouteCache {
 // === impl RouteCache ===
 
 impl RouteCache {
-    pub fn new(config: &model::RouteCache) -> RouteCache {
+    /// `rule`: which requests the route takes.
+    pub fn new(config: &model::RouteCache, rule: &model::Rule) -> RouteCache {
         let names = |names: &[String]| names.iter().map(|name| ArgumentName::parse(name)).collect();
         let honour = &config.honour;
         RouteCache {
@@ -52,6 +53,7 @@ impl RouteCache {
             vary: VaryRule {
                 headers: config.headers.clone(),
                 cookies: config.cookies.clone(),
+                route: (!rule.headers.is_empty()).then(|| format!("{:?}", rule.headers)),
                 codes: config.compress.is_some(),
             },
             defaults: Defaults {

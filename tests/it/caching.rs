@@ -389,6 +389,51 @@ async fn variants_are_told_apart_by_what_vary_names_as_it_counts() {
     assert!(weir.metric("weir_cache_objects").await <= 17.0);
 }
 
+#[tokio::test]
+async fn a_field_that_a_client_hides_from_the_origin_is_no_key_to_what_came() {
+    let origin = Origin::start(|request| {
+        let country = request.header("x-country").unwrap_or("none").to_owned();
+        let reply = Reply::ok(country).header("Vary", "X-Country");
+        reply.header("Cache-Control", "max-age=60")
+    });
+    let weir = cached("on", &origin).await;
+    let get = || weir.client().request("GET", "/").header("X-Country", "no");
+    let hidden = get().header("Connection", "X-Country").send().await;
+    assert_eq!(hidden.text(), "none");
+    assert_eq!(status(&hidden), "weir; fwd=bypass; detail=connection");
+    assert_eq!(get().send().await.text(), "no");
+    let usual = get()
+        .header("Connection", "Keep-Alive, TE")
+        .header("TE", "trailers");
+    assert!(status(&usual.send().await).contains("hit"));
+}
+
+#[tokio::test]
+async fn routes_that_requests_take_by_their_headers_share_nothing() {
+    let (beta, main) = (
+        counting(),
+        answering(|_| Reply::ok("main").header("Cache-Control", "max-age=60")),
+    );
+    let weir = weir(
+        "
+        pools: { beta: { endpoints: [$beta] }, main: { endpoints: [$main] } }
+        routes:
+          - { pool: beta, headers: { X-Beta: 'yes' }, cache: on }
+          - { pool: main, cache: on }
+    ",
+    )
+    .with("beta", &beta)
+    .with("main", &main)
+    .start()
+    .await;
+    for _ in 0..2 {
+        let request = weir.client().request("GET", "/").header("X-Beta", "yes");
+        assert_eq!(request.send().await.text(), "1");
+        assert_eq!(weir.client().get("/").await.text(), "main");
+    }
+    assert_eq!((beta.hits(), main.hits()), (1, 1));
+}
+
 // --- what is kept
 
 #[tokio::test]

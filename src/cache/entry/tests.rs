@@ -102,6 +102,7 @@ fn a_route_may_tell_responses_apart_that_do_not_say_so() {
     let rule = VaryRule {
         headers: vec![HeaderName::from_static("x-country")],
         cookies: vec!["plan".to_owned()],
+        route: None,
         codes: false,
     };
     let paid = headers(&[("x-country", "no"), ("cookie", "a=b; plan=paid")]);

@@ -4,10 +4,13 @@
 //! Clients can make a cache work with their directives, so a route may leave out any of them; as HTTP
 //! has it, all count.
 
-use http::header::{CONTENT_LENGTH, IF_MATCH, IF_UNMODIFIED_SINCE, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderMap, Method};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, IF_MATCH, IF_UNMODIFIED_SINCE, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, Method};
 
 use super::directives::RequestDirectives;
+use super::list;
 
 /// Why a request goes past the cache; [`Bypass::name`] is the word of logs and metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,9 @@ pub enum Bypass {
     /// `If-Match` and `If-Unmodified-Since` ask about the state at the origin (RFC 9111 §4.3.2).
     Precondition,
     Upgrade,
+    /// `Connection` names a field that it has: the origin does not see it, and what came of that would
+    /// be kept for all who send the field.
+    Connection,
 }
 
 /// The directives of requests that a route honours.
@@ -46,7 +52,21 @@ pub fn may_use(method: &Method, headers: &HeaderMap) -> Result<(), Bypass> {
     if headers.contains_key(UPGRADE) {
         return Err(Bypass::Upgrade);
     }
+    if hides_fields(headers) {
+        return Err(Bypass::Connection);
+    }
     Ok(())
+}
+
+fn hides_fields(headers: &HeaderMap) -> bool {
+    let named = list::members(headers, &CONNECTION);
+    let mut named = named.filter_map(|name| HeaderName::from_bytes(name).ok());
+    named.any(|name| is_shown_else(&name) && headers.contains_key(name))
+}
+
+/// Whether the origin sees the field in other requests.
+fn is_shown_else(name: &HeaderName) -> bool {
+    *name != TE && !matches!(name.as_str(), "keep-alive" | "close" | "proxy-connection")
 }
 
 fn has_body(headers: &HeaderMap) -> bool {
@@ -63,6 +83,7 @@ impl Bypass {
             Bypass::Body => "body",
             Bypass::Precondition => "precondition",
             Bypass::Upgrade => "upgrade",
+            Bypass::Connection => "connection",
         }
     }
 }

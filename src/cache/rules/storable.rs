@@ -202,6 +202,11 @@ pub fn is_whole(headers: &HeaderMap, body_bytes: u64, ended: bool) -> bool {
 // === impl Refusal ===
 
 impl Refusal {
+    /// Whether the same answer to another request might be kept.
+    pub fn is_about_request(self) -> bool {
+        matches!(self, Refusal::RequestNoStore | Refusal::Authorization)
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Refusal::Method => "method",

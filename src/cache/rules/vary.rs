@@ -25,6 +25,8 @@ pub struct VaryRule {
     pub headers: Vec<HeaderName>,
     /// Names of cookies; the others do not count.
     pub cookies: Vec<String>,
+    /// Tells apart what routes answer that share URLs, and that requests take by their headers.
+    pub route: Option<String>,
     /// What is stored uncoded serves every `Accept-Encoding`: it is coded here (`cache::compress`).
     pub codes: bool,
 }
@@ -34,7 +36,8 @@ pub struct VaryRule {
 ///
 /// Framed, so that two variants are equal only if all their values are.
 pub fn variant(stored: &HeaderMap, request: &HeaderMap, rule: &VaryRule) -> Option<Vec<u8>> {
-    if rule.headers.is_empty() && rule.cookies.is_empty() && !stored.contains_key(VARY) {
+    let is_ruled = !rule.headers.is_empty() || !rule.cookies.is_empty() || rule.route.is_some();
+    if !is_ruled && !stored.contains_key(VARY) {
         return None;
     }
     let mut names = list::names(stored, &VARY).unwrap_or_default();
@@ -44,10 +47,14 @@ pub fn variant(stored: &HeaderMap, request: &HeaderMap, rule: &VaryRule) -> Opti
     }
     names.sort_unstable_by(|a, b| a.as_str().cmp(b.as_str()));
     names.dedup();
-    if names.is_empty() && rule.cookies.is_empty() {
+    if names.is_empty() && !is_ruled {
         return None;
     }
     let mut variant = Vec::new();
+    if let Some(route) = &rule.route {
+        // As with cookies, a name that no header has.
+        push_field(&mut variant, "route:", Some(route.clone().into_bytes()));
+    }
     for name in &names {
         push_field(&mut variant, name.as_str(), normalized(request, name));
     }

@@ -35,8 +35,16 @@ pub(super) struct Storable {
 pub(super) struct Renewed {
     pub(super) head: ResponseHeader,
     pub(super) terms: Terms,
-    /// Whether it may stay where it is.
-    pub(super) stays: bool,
+    pub(super) fate: Fate,
+}
+
+/// What becomes of what is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Renewed,
+    /// Nothing, for this request's sake: what it is told is not to be kept.
+    Left,
+    Removed,
 }
 
 // === impl Judge ===
@@ -82,14 +90,23 @@ impl Judge<'_> {
         }
         self.date(&mut head);
         let control = Control::of_response(&head.headers, &self.route.targeted);
+        // What was kept may forbid to keep a field that only the 304 has.
+        for name in dropped_fields(&head.headers, control.directives()) {
+            head.remove_header(&name);
+        }
         let mut aged = head.headers.clone();
         // The age of the answer is that of what it says is good; it is not kept.
         if let Some(age) = fields.get(AGE) {
             aged.insert(AGE, age.clone());
         }
         let terms = self.terms_of(stored.head(), &aged, &control);
-        let stays = !changes_vary && self.may_store(&head, &control, &terms).is_ok();
-        Ok(Renewed { head, terms, stays })
+        let fate = match self.may_store(&head, &control, &terms) {
+            _ if changes_vary => Fate::Removed,
+            Ok(()) => Fate::Renewed,
+            Err(refusal) if refusal.is_about_request() => Fate::Left,
+            Err(_) => Fate::Removed,
+        };
+        Ok(Renewed { head, terms, fate })
     }
 
     /// Whether it may be given coded.
@@ -171,8 +188,7 @@ pub(super) fn announced(head: &ResponseHeader) -> Option<usize> {
 /// How a refusal concerns others who ask for the same.
 pub(super) fn landed(refusal: Refusal, status: StatusCode) -> Landed {
     match refusal {
-        // It was about this request.
-        Refusal::RequestNoStore | Refusal::Authorization => Landed::NotShared,
+        _ if refusal.is_about_request() => Landed::NotShared,
         // The next answer is probably another one.
         _ if status.is_server_error() => Landed::NotShared,
         _ => Landed::Uncacheable,

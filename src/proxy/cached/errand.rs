@@ -13,7 +13,7 @@ use pingora_core::{Error, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::arrival::{self, Judge, Storable};
+use super::arrival::{self, Fate, Judge, Storable};
 use super::fetch::Fetch;
 use super::{Cached, Ticket, resource};
 use crate::cache::entry::{self, Stored};
@@ -234,9 +234,9 @@ impl<'a> Cached<'a> {
 
     /// What was stored is not what the endpoint has, which is not to be stored.
     fn forget_own(&self, errand: &Errand, refusal: Refusal, status: StatusCode) {
-        let is_about_request = matches!(refusal, Refusal::RequestNoStore | Refusal::Authorization);
         let own = errand.known.first().filter(|_| errand.has_own);
-        if let Some(own) = own.filter(|_| !is_about_request && !status.is_server_error()) {
+        let is_for_all = !refusal.is_about_request() && !status.is_server_error();
+        if let Some(own) = own.filter(|_| is_for_all) {
             let key = self.key_of(own);
             self.store()
                 .remove(&key, Some(own.found.id), Left::Replaced);
@@ -270,14 +270,18 @@ impl<'a> Cached<'a> {
             label.unwrap_or_default(),
         );
         // It may have been evicted meanwhile; it serves this client all the same.
-        match renewed.stays {
-            true => drop(self.store().update(&key, &meta)),
-            false => drop(self.store().remove(&key, Some(id), Left::Replaced)),
+        match renewed.fate {
+            Fate::Renewed => drop(self.store().update(&key, &meta)),
+            Fate::Removed => drop(self.store().remove(&key, Some(id), Left::Replaced)),
+            Fate::Left => {}
         }
-        let is_for_all = renewed.stays && terms.is_fresh(exchange.answered);
-        let landed = match is_for_all {
-            true => Landed::Stored,
-            false => Landed::Uncacheable,
+        // Each who waits would find nothing fresh, and ask in turn; also where another variant than
+        // theirs is good for them.
+        let is_theirs = errand.flight == key && terms.is_fresh(exchange.answered);
+        let landed = match renewed.fate {
+            Fate::Renewed if is_theirs => Landed::Stored,
+            Fate::Renewed | Fate::Removed => Landed::Uncacheable,
+            Fate::Left => Landed::NotShared,
         };
         self.land(errand, landed);
         let (meta, _) = Meta::keep(&meta);

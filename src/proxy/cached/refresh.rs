@@ -23,7 +23,8 @@ use crate::cache::rules::status::Forward;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::forward::Forwarder;
 
-/// Room for a head; interim responses are read away as they come.
+/// Room for a head at least, which is written before it is read; interim responses are read away as they
+/// come.
 const PIPE_BYTES: usize = 64 * 1024;
 
 /// All that a refresh needs of the request it is made for.
@@ -61,7 +62,7 @@ impl Cached<'_> {
 impl Refresh {
     async fn run(self) {
         let metrics = Arc::clone(&self.forwarder.process.metrics);
-        let (near, mut far) = tokio::io::duplex(PIPE_BYTES);
+        let (near, mut far) = tokio::io::duplex(PIPE_BYTES.max(self.head.len()));
         if far.write_all(&self.head).await.is_err() {
             return;
         }

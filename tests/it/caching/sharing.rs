@@ -260,3 +260,31 @@ async fn a_body_that_outgrows_the_cache_goes_at_its_clients_pace() {
     );
     weir.metric_becomes("weir_cache_objects", 0.0).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_wait_are_not_led_one_by_one_to_a_variant_that_is_not_theirs() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |request| {
+        let reply = match request.header("if-none-match") {
+            Some(_) => Reply::status(304).after(&held),
+            None => Reply::ok("x"),
+        };
+        let reply = reply.header("ETag", "\"a\"").header("Vary", "X-Kind");
+        reply.header("Cache-Control", "max-age=60")
+    });
+    let weir = cached("{ lock_timeout: 1m }", &origin).await;
+    let get = |kind| weir.client().request("GET", "/").header("X-Kind", kind);
+    assert_eq!(get("one").send().await.text(), "x");
+    let mut crowd = JoinSet::new();
+    for _ in 0..20 {
+        crowd.spawn(get("two").send());
+    }
+    eventually("one asks", async || gate.waiting() == 1).await;
+    weir.metric_becomes("weir_requests_in_flight", 20.0).await;
+    gate.admit(1);
+    eventually("all others ask at once", async || gate.waiting() == 19).await;
+    gate.open();
+    let responses = crowd.join_all().await;
+    assert!(responses.iter().all(|response| response.text() == "x"));
+}

@@ -142,6 +142,44 @@ async fn what_has_changed_takes_the_place_of_what_was_stored() {
     assert_eq!(logged(&weir, 3).await, ["expired", "hit", "miss"]);
 }
 
+#[tokio::test]
+async fn what_a_304_adds_is_not_kept_where_what_is_stored_forbids_it() {
+    let origin = Origin::start(|request| {
+        let (reply, age) = match request.header("if-none-match") {
+            Some(_) => (Reply::status(304).header("X-Secret", "anns"), 0),
+            None => (Reply::ok("x"), 100),
+        };
+        let control = "max-age=60, private=\"x-secret\"";
+        let reply = reply.header("ETag", "\"a\"").header("Age", age);
+        match age {
+            0 => reply,
+            _ => reply.header("Cache-Control", control),
+        }
+    });
+    let weir = cached("on", &origin).await;
+    weir.client().get("/").await;
+    assert!(status(&weir.client().get("/").await).contains("fwd-status=304"));
+    let hit = weir.client().get("/").await;
+    assert!(status(&hit).contains("hit"), "{}", status(&hit));
+    assert_eq!(hit.header("x-secret"), None);
+}
+
+#[tokio::test]
+async fn who_may_not_have_an_answer_kept_takes_nothing_from_the_others() {
+    let origin = letters(false);
+    let weir = cached("on", &origin).await;
+    weir.client().get("/").await;
+    for (name, value) in [("Cache-Control", "no-store"), ("Authorization", "ann")] {
+        let request = weir.client().request("GET", "/").header(name, value);
+        let checked = request.header("Cache-Control", "no-cache").send().await;
+        assert_eq!(checked.text(), "abcdefghij");
+        assert!(status(&checked).contains("fwd-status=304"));
+        let hit = weir.client().get("/").await;
+        assert!(status(&hit).contains("hit"), "{}", status(&hit));
+    }
+    assert_eq!(origin.hits(), 3);
+}
+
 // --- ranges
 
 #[tokio::test]

@@ -129,6 +129,7 @@ fn a_route_may_name_fields_and_cookies_of_its_own() {
     let rule = VaryRule {
         headers: vec![HeaderName::from_static("x-a")],
         cookies: vec!["theme".to_owned()],
+        route: None,
         codes: false,
     };
     let of = |lines: &[(HeaderName, &str)]| variant(&HeaderMap::new(), &map(lines), &rule);
