@@ -5,7 +5,7 @@ import re
 import urllib.request
 
 import harness
-from harness import SIZES, Unavailable, Workspace, ensure_weir_runs, free_ports, need, tool_path
+from harness import Unavailable, Workspace, ensure_weir_runs, free_ports, need, tool_path
 
 ORIGIN = """
     root {directory}/www;
@@ -71,14 +71,10 @@ class Caches(Workspace):
         need("nginx", "wrk")
         www = self.directory / "www"
         www.mkdir()
-        for path, length in self.files().items():
+        for path, length in self.expected.items():
             (www / path.lstrip("/")).write_bytes(b"x" * length)
         (self.origin_port,) = free_ports(1)
         self.origin = self.start_nginx("origin", self.origin_port, ORIGIN, 1, "access_log off;")
-
-    def files(self):
-        """What the origin has, and every cache must serve: path and length."""
-        return dict(SIZES.values())
 
     def start_cache(self, name, memory="2GiB"):
         """Starts one of CACHES; `Unavailable` where it cannot be had."""

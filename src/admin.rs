@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use http::{Method, StatusCode, Uri};
 use pingora_core::apps::http_app::ServeHttp;
 use pingora_core::protocols::http::ServerSession;
+use tokio::task::spawn_blocking;
 
 use crate::admin::reply::Reply;
 use crate::admin::status::{Ejection, EndpointStatus, PoolStatus, Status};
@@ -78,10 +79,18 @@ impl Admin {
         if let Err(refusal) = reply::check_is_json(&session.req_header().headers) {
             return refusal.reply();
         }
-        match reply::body(session).await {
-            Ok(order) => cache::purge(&self.process.cache, &self.process.snapshot.load(), &order),
-            Err(refusal) => refusal.reply(),
-        }
+        let order = match reply::body(session).await {
+            Ok(order) => order,
+            Err(refusal) => return refusal.reply(),
+        };
+        let process = self.process.clone();
+        // A large one takes seconds, in which readiness is asked for too.
+        let purging =
+            spawn_blocking(move || cache::purge(&process.cache, &process.snapshot.load(), &order));
+        purging.await.unwrap_or_else(|error| {
+            log::error!("a purge broke off: {error}");
+            reply::text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n")
+        })
     }
 }
 

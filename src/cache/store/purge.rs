@@ -1,6 +1,7 @@
 //! What operators and origins take out: exactly, at once, and what is being written too.
 //!
 //! A purge looks at the objects it affects and no others, apart from the few that are being written.
+//! A large one keeps nobody waiting: it takes a few at a time, of those that were there when it began.
 //! An object whose response began before a hard purge is never stored, and one that began before a
 //! soft purge is stale from its start: the response may be as old as what was purged.
 
@@ -13,6 +14,9 @@ use super::counts::{Left, Refused};
 use super::index::place;
 use super::shard::{Entry, Filling, Shard};
 use super::{Store, shard_of};
+
+/// How many entries are purged under a shard's lock before requests may have it.
+const BATCH: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 pub enum Purge<'a> {
@@ -42,7 +46,32 @@ enum Target<'a> {
     All,
 }
 
+/// An entry that a purge found when it began.
+struct Meant {
+    slot: u32,
+    id: u64,
+}
+
+impl Meant {
+    /// Where it is, unless it has gone, or another has come in its place.
+    fn slot(&self, shard: &Shard) -> Option<u32> {
+        let is_same = |entry: &Entry| entry.id == self.id;
+        shard
+            .get(self.slot)
+            .is_some_and(is_same)
+            .then_some(self.slot)
+    }
+}
+
 impl Target<'_> {
+    fn entries(&self, shard: &Shard) -> Vec<Meant> {
+        let meant = |slot| {
+            let id = shard.get(slot)?.id;
+            Some(Meant { slot, id })
+        };
+        self.slots(shard).into_iter().filter_map(meant).collect()
+    }
+
     fn slots(&self, shard: &Shard) -> Vec<u32> {
         match self {
             Target::Family(primary) => shard.family(primary).to_vec(),
@@ -87,26 +116,41 @@ impl Store {
     }
 
     fn delete(&self, index: usize, target: &Target<'_>) -> usize {
-        let (gone, refused) = self.with_shard(index, |shard| {
-            let slots = target.slots(shard).into_iter();
-            let gone: Vec<Entry> = slots.filter_map(|slot| shard.remove(slot)).collect();
-            let meant = shard.fills().filter(|fill| target.means(fill));
-            let refused = meant.map(|fill| fill.body.pass()).count();
-            (gone, refused)
+        let (meant, refused) = self.with_shard(index, |shard| {
+            let fills = shard.fills().filter(|fill| target.means(fill));
+            let refused = fills.map(|fill| fill.body.pass()).count();
+            (target.entries(shard), refused)
         });
-        gone.iter().for_each(|_| self.counts().leave(Left::Purged));
         (0..refused).for_each(|_| self.counts().refuse(Refused::Purged));
-        gone.len() + refused
+        let delete = |batch: &[Meant]| {
+            let gone: Vec<Entry> = self.with_shard(index, |shard| {
+                let slots = batch.iter().filter_map(|meant| meant.slot(shard));
+                let slots: Vec<u32> = slots.collect();
+                slots
+                    .iter()
+                    .filter_map(|slot| shard.remove(*slot))
+                    .collect()
+            });
+            gone.iter().for_each(|_| self.counts().leave(Left::Purged));
+            gone.len()
+        };
+        refused + meant.chunks(BATCH).map(delete).sum::<usize>()
     }
 
     fn expire(&self, index: usize, target: &Target<'_>, now: SystemTime) -> usize {
-        self.with_shard(index, |shard| {
-            let slots = target.slots(shard);
-            for slot in &slots {
-                shard.expire(*slot, now);
-            }
+        let (meant, filling) = self.with_shard(index, |shard| {
             let fills = shard.fills_mut().filter(|fill| target.means(fill));
-            slots.len() + fills.map(|fill| fill.expire(now)).count()
-        })
+            let filling = fills.map(|fill| fill.expire(now)).count();
+            (target.entries(shard), filling)
+        });
+        let expire = |batch: &[Meant]| {
+            self.with_shard(index, |shard| {
+                let slots = batch.iter().filter_map(|meant| meant.slot(shard));
+                let slots: Vec<u32> = slots.collect();
+                slots.iter().for_each(|slot| shard.expire(*slot, now));
+                slots.len()
+            })
+        };
+        filling + meant.chunks(BATCH).map(expire).sum::<usize>()
     }
 }

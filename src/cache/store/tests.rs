@@ -297,6 +297,19 @@ fn purges_find_exactly_what_they_name() {
     }
 }
 
+#[test]
+fn a_large_purge_takes_everything_that_was_there() {
+    let store = store(8 * MIB, Eviction::S3Fifo);
+    let now = epoch();
+    for name in 0..2_000 {
+        put(&store, key(name), &labelled("a.test", "/", &[]), b"x");
+    }
+    let purge = |action| store.invalidate(Purge::All, action, now);
+    assert_eq!(purge(PurgeAction::Expire), 2_000);
+    assert_eq!(purge(PurgeAction::Delete), 2_000);
+    assert_eq!((store.holding().objects, store.holding().bytes), (0, 0));
+}
+
 #[tokio::test]
 async fn what_is_being_written_when_it_is_purged_is_never_stored() {
     let store = store(MIB, Eviction::Lru);
