@@ -337,6 +337,7 @@ impl Cached<'_> {
             coded,
             told: self.with_key(told.fresh_for(&stored.terms, now), session, ctx),
             route: &self.route,
+            for_asker: Vec::new(),
             age: Some(stored.terms.age(now)),
         };
         give::give(&serving, reader, None, session, ctx).await

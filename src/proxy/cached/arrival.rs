@@ -3,7 +3,7 @@
 //! Pure: heads, times and the route's rules in; the head to store out, or why there is none.
 
 use http::header::{AGE, CONTENT_LENGTH, DATE, VARY};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 
@@ -11,7 +11,7 @@ use crate::cache::compress::vary_on_coding;
 use crate::cache::entry::Stored;
 use crate::cache::flights::Landed;
 use crate::cache::route::RouteCache;
-use crate::cache::rules::directives::RequestDirectives;
+use crate::cache::rules::directives::{RequestDirectives, ResponseDirectives};
 use crate::cache::rules::freshness::{Exchange, Terms};
 use crate::cache::rules::storable::{Asked, Refusal, dropped_fields, may_store};
 use crate::cache::rules::targeted::Control;
@@ -45,6 +45,31 @@ pub(super) enum Fate {
     /// Nothing, for this request's sake: what it is told is not to be kept.
     Left,
     Removed,
+}
+
+/// Fields that may not be kept for others (`private="…"`, `no-cache="…"`), and that the client which asked
+/// gets all the same.
+pub(super) fn for_asker(
+    answer: &ResponseHeader,
+    route: &RouteCache,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let control = Control::of_response(&answer.headers, &route.targeted);
+    let of_connection = dropped_fields(&answer.headers, &ResponseDirectives::default());
+    let named = [
+        &control.directives().private,
+        &control.directives().no_cache,
+    ];
+    let named = named.into_iter().flat_map(|scope| scope.fields());
+    named
+        .filter(|name| !of_connection.contains(name))
+        .flat_map(|name| {
+            answer
+                .headers
+                .get_all(name)
+                .iter()
+                .map(move |value| (name.clone(), value.clone()))
+        })
+        .collect()
 }
 
 // === impl Judge ===

@@ -112,6 +112,7 @@ impl Cached<'_> {
             coded: None,
             told: self.with_key(told.fresh_for(&stored.terms, now), session, ctx),
             route: &self.route,
+            for_asker: arrival::for_asker(&answered.head, &self.route),
             age: has_age(&answered.head).then(|| stored.terms.age(now)),
         };
         let reading = Reading::default();

@@ -281,3 +281,28 @@ async fn a_part_of_what_is_not_kept_is_asked_for_as_it_is() {
     assert_eq!(get().await.text(), "cde");
     assert_eq!(origin.hits(), 3, "it is remembered");
 }
+
+#[tokio::test]
+async fn fields_that_are_not_for_others_reach_the_client_that_asked() {
+    let origin = Origin::start(|_| {
+        Reply::ok("a")
+            .header(
+                "Cache-Control",
+                "max-age=60, private=\"x-user\", no-cache=\"x-once\"",
+            )
+            .header("X-User", "ann")
+            .header("X-Once", "1")
+    });
+    let weir = cached("on", &origin).await;
+    let first = weir.client().get("/").await;
+    assert_eq!(
+        (first.header("x-user"), first.header("x-once")),
+        (Some("ann"), Some("1"))
+    );
+    let second = weir.client().get("/").await;
+    assert_eq!(
+        (second.header("x-user"), second.header("x-once")),
+        (None, None)
+    );
+    assert_eq!((second.text().as_str(), origin.hits()), ("a", 1));
+}
