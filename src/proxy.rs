@@ -180,7 +180,9 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
-        exchange::note_response(session, response, ctx, &self.process.metrics.tunnels)
+        exchange::note_response(session, response, ctx, &self.process.metrics.tunnels)?;
+        self.forwarder.make_void(response, session, ctx);
+        Ok(())
     }
 
     async fn response_filter(

@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::cache::key::QueryRule;
 use crate::cache::route::RouteCache;
 use crate::cache::verdict::Verdict;
 use crate::config::model;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// In the configuration's order.
     pub pools: Vec<Arc<Pool>>,
+    /// How routes with `cache` spell the queries of what they keep, each way once.
+    pub query_rules: Vec<QueryRule>,
 }
 
 /// A route with what it needs at hand.
@@ -68,7 +71,7 @@ impl Snapshot {
             .iter()
             .map(|pool| Pool::build(pool, registry))
             .collect::<Result<Vec<_>, _>>()?;
-        let routes = config
+        let routes: Vec<Route> = config
             .routes
             .iter()
             .map(|route| compile_route(route, &pools, metrics))
@@ -76,6 +79,7 @@ impl Snapshot {
         Ok(Snapshot {
             generation,
             table: Table::build(config.routes.iter().map(|route| &route.rule)),
+            query_rules: query_rules(&routes),
             routes,
             pools,
             config,
@@ -91,6 +95,16 @@ impl Snapshot {
             }
         }
     }
+}
+
+fn query_rules(routes: &[Route]) -> Vec<QueryRule> {
+    let mut rules = Vec::new();
+    for cache in routes.iter().filter_map(|route| route.cache.as_ref()) {
+        if !rules.contains(&cache.query) {
+            rules.push(cache.query.clone());
+        }
+    }
+    rules
 }
 
 fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -> Route {

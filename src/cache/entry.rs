@@ -48,7 +48,7 @@ pub struct Wanted<'a> {
 
 impl Stored {
     /// `None`: it was not stored by weir.
-    fn new(found: Found) -> Option<Stored> {
+    pub fn new(found: Found) -> Option<Stored> {
         let terms = terms(&found.meta)?;
         Some(Stored { found, terms })
     }

@@ -49,6 +49,8 @@ pub enum Joined {
 pub enum Turn {
     /// What came is in the store.
     Look,
+    /// What came was purged before it came: look, and join those who ask anew.
+    Again,
     /// What came is nobody else's: ask.
     Alone,
     /// The endpoint failed, and what is stored stands in for it.
@@ -65,6 +67,8 @@ pub enum Landed {
     Uncacheable,
     /// Not to be shared this time.
     NotShared,
+    /// Purged before it came: good for who asked before the purge, and for nobody who came after it.
+    Voided,
     /// The endpoint failed, and what is stored stood in for it.
     StoodIn(Failure),
 }
@@ -110,7 +114,7 @@ impl Flights {
         match landed {
             Landed::Stored => drop(shard.alone.remove(key)),
             Landed::Uncacheable => shard.remember(key, now),
-            Landed::NotShared | Landed::StoodIn(_) => {}
+            Landed::NotShared | Landed::Voided | Landed::StoodIn(_) => {}
         }
     }
 
@@ -160,6 +164,7 @@ impl Leader {
             // One that has gone needs no turn.
             let _ = waiter.send(match landed {
                 Landed::Stored => Turn::Look,
+                Landed::Voided => Turn::Again,
                 Landed::StoodIn(failure) => Turn::StandIn(failure),
                 Landed::Uncacheable | Landed::NotShared => Turn::Alone,
             });

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─ find ── Reader (a body, whole or being written)
-//!        └ begin ── Fill ── write … commit ── Entry
+//!        └ ask ── begin ── Fill ── write … commit ── Entry
 //! ```
 //!
 //! Always:
@@ -27,6 +27,7 @@ use pingora_cache::CacheMeta;
 use pingora_cache::key::{CompactCacheKey, HashBinary};
 
 pub mod account;
+pub mod asked;
 pub mod body;
 pub mod counts;
 pub mod fill;
@@ -47,6 +48,7 @@ pub mod transfer;
 mod tests;
 
 pub use crate::config::model::Eviction;
+pub use asked::{Asked, Void};
 pub use counts::{Counts, Left, Refused};
 pub use index::Label;
 pub use purge::Purge;
@@ -58,6 +60,7 @@ pub use meta::Meta;
 pub use shard::Found;
 
 use account::{Account, Charge};
+use asked::Asking;
 use body::Body;
 use shard::{Entry, Filling, Shard, entry_cost};
 
@@ -76,6 +79,7 @@ struct Inner {
     account: Arc<Account>,
     max_object: AtomicUsize,
     shards: Box<[Cell]>,
+    asking: Asking,
     counts: Counts,
     /// The last generation given to an entry.
     ids: AtomicU64,
@@ -118,6 +122,7 @@ impl Store {
             account: Account::new(settings.memory),
             max_object: AtomicUsize::new(settings.max_object),
             shards: (0..SHARDS).map(cell).collect(),
+            asking: Asking::default(),
             counts: Counts::default(),
             ids: AtomicU64::new(0),
             ticks: AtomicU64::new(0),

@@ -19,21 +19,18 @@ use std::time::{Instant, SystemTime};
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use pingora_cache::key::{CompactCacheKey, HashBinary};
-use pingora_cache::storage::PurgeAction;
 use pingora_core::Result;
-use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
 use crate::cache::entry::{Stored, Wanted};
 use crate::cache::flights::{Joined, Landed, Leader, Turn};
-use crate::cache::key::{Resource, Scheme};
+use crate::cache::key::{QueryRule, Resource, Scheme};
 use crate::cache::route::RouteCache;
 use crate::cache::rules::directives::RequestDirectives;
-use crate::cache::rules::invalidation;
 use crate::cache::rules::request::{Bypass, may_use};
 use crate::cache::rules::reuse::{Failure, Reuse, Why, judge, stand_in};
 use crate::cache::rules::status::Forward;
-use crate::cache::store::{Purge, Reader, Store};
+use crate::cache::store::{Reader, Store};
 use crate::cache::verdict::Verdict;
 use crate::policy::client;
 use crate::proxy::ctx::RequestCtx;
@@ -52,6 +49,7 @@ mod give;
 mod purge;
 mod refresh;
 mod told;
+mod void;
 
 use errand::Errand;
 use give::Serving;
@@ -86,6 +84,8 @@ struct Joining {
     waited: Option<Forward>,
     /// How the one failed that it waited for.
     failed: Option<Failure>,
+    /// It has waited for what was purged before it came.
+    in_vain: bool,
 }
 
 impl Forwarder {
@@ -97,7 +97,7 @@ impl Forwarder {
     ) -> Result<()> {
         let head = session.req_header();
         let bypass = may_use(&head.method, &head.headers).err();
-        let primary = resource(session, ctx, &route).map(|resource| resource.primary());
+        let primary = resource(session, ctx, &route.query).map(|resource| resource.primary());
         let (None, Some(primary)) = (bypass, primary) else {
             if head.method.as_str() == purge::METHOD {
                 return Box::pin(self.purge(&route, primary, session, ctx)).await;
@@ -127,32 +127,9 @@ impl Forwarder {
     ) -> Result<()> {
         ctx.cache = Some(told.verdict);
         let mut answered = self.ask(session, ctx).await?;
-        self.make_void(route, &answered.head, session, ctx);
+        self.make_void(&answered.head, session, ctx);
         told.write(&mut answered.head, route)?;
         self.relay(answered, session, ctx).await
-    }
-
-    /// What a write has changed is stored no more.
-    fn make_void(
-        &self,
-        route: &RouteCache,
-        answer: &ResponseHeader,
-        session: &Session,
-        ctx: &RequestCtx,
-    ) {
-        let Some(resource) = resource(session, ctx, route) else {
-            return;
-        };
-        let (method, status) = (&session.req_header().method, answer.status);
-        let voided = invalidation::voided(method, status, &resource, &answer.headers, &route.query);
-        for resource in voided {
-            let key = CompactCacheKey {
-                primary: resource.primary(),
-                ..CompactCacheKey::default()
-            };
-            let store = &self.process.cache;
-            store.invalidate(Purge::Key(&key), PurgeAction::Delete, SystemTime::now());
-        }
     }
 }
 
@@ -166,11 +143,7 @@ fn bypassed(why: Option<Bypass>) -> Told {
 }
 
 /// What the request is for.
-fn resource<'a>(
-    session: &'a Session,
-    ctx: &RequestCtx,
-    route: &RouteCache,
-) -> Option<Resource<'a>> {
+fn resource<'a>(session: &'a Session, ctx: &RequestCtx, rule: &QueryRule) -> Option<Resource<'a>> {
     let head = session.req_header();
     let scheme = match ctx.client.as_ref()?.scheme {
         client::Scheme::Http => Scheme::Http,
@@ -178,7 +151,7 @@ fn resource<'a>(
     };
     let host = head.headers.get(http::header::HOST)?.to_str().ok()?;
     let target = std::str::from_utf8(head.raw_path()).ok()?;
-    Resource::new(scheme, host, target, &route.query)
+    Resource::new(scheme, host, target, rule)
 }
 
 impl Cached<'_> {
@@ -189,6 +162,7 @@ impl Cached<'_> {
             until: ctx.started + self.route.lock_timeout,
             waited: None,
             failed: None,
+            in_vain: false,
         };
         let mut now = ctx.time;
         loop {
@@ -284,6 +258,9 @@ impl Cached<'_> {
         turn::hold(session, false);
         match turn {
             Ok(Turn::Look) => {}
+            // Not time and again, where purges come faster than answers.
+            Ok(Turn::Again) if !joining.in_vain => joining.in_vain = true,
+            Ok(Turn::Again) => joining.ticket = Ticket::Alone,
             Ok(Turn::Alone) => joining.ticket = Ticket::Alone,
             Ok(Turn::StandIn(failure)) => {
                 joining.failed = Some(failure);
@@ -337,7 +314,6 @@ impl Cached<'_> {
             coded,
             told: self.with_key(told.fresh_for(&stored.terms, now), session, ctx),
             route: &self.route,
-            for_asker: Vec::new(),
             age: Some(stored.terms.age(now)),
         };
         give::give(&serving, reader, None, session, ctx).await
@@ -347,7 +323,7 @@ impl Cached<'_> {
         if !self.route.tells_key {
             return told;
         }
-        let resource = resource(session, ctx, &self.route);
+        let resource = resource(session, ctx, &self.route.query);
         told.with_key(resource.map(|resource| resource.to_string()))
     }
 
@@ -376,6 +352,7 @@ impl Cached<'_> {
             known: stored.into_iter().chain(others).collect(),
             flight,
             ticket,
+            asked: None,
         }
     }
 }

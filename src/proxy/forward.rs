@@ -55,6 +55,7 @@ impl Forwarder {
     /// Returns when the whole response has been given to the client.
     pub(super) async fn forward(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<()> {
         let answered = self.ask(session, ctx).await?;
+        self.make_void(&answered.head, session, ctx);
         self.relay(answered, session, ctx).await
     }
 

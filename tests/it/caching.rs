@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::support::*;
 
 mod compression;
+mod invalidation;
 mod sharing;
 mod stale;
 mod validation;

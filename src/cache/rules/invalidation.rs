@@ -36,7 +36,7 @@ pub fn voided(
 
 /// Methods that are known to write nothing (RFC 9110 §9.2.1, RFC 4918, RFC 3253, RFC 5323). Of any
 /// other, also an unknown one, it must be assumed that it writes.
-fn is_safe(method: &Method) -> bool {
+pub fn is_safe(method: &Method) -> bool {
     const SAFE: [&str; 7] = [
         "GET", "HEAD", "OPTIONS", "TRACE", "PROPFIND", "REPORT", "SEARCH",
     ];

@@ -14,12 +14,16 @@ use super::storable::dropped_fields;
 /// has no `Age`: its age starts anew.
 pub fn fields_to_replace(not_modified: &HeaderMap, keep_set_cookie: bool) -> Vec<HeaderName> {
     let dropped = dropped_fields(not_modified, &ResponseDirectives::parse(not_modified));
-    let describes_bytes = [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE];
     let is_kept = |name: &&HeaderName| {
         let is_refused = **name == SET_COOKIE && !keep_set_cookie;
-        !is_refused && !describes_bytes.contains(name) && !dropped.contains(name)
+        !is_refused && !describes_bytes(name) && !dropped.contains(name)
     };
     not_modified.keys().filter(is_kept).cloned().collect()
+}
+
+/// Whether the field says how the bytes of a body are to be read.
+pub fn describes_bytes(name: &HeaderName) -> bool {
+    [CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE].contains(name)
 }
 
 /// Whether a 304 says that variants are told apart by other fields than before: then what is stored

@@ -3,13 +3,15 @@
 //! A purge looks at the objects it affects and no others, apart from the few that are being written.
 //! A large one keeps nobody waiting: it takes a few at a time, of those that were there when it began.
 //! An object whose response began before a hard purge is never stored, and one that began before a
-//! soft purge is stale from its start: the response may be as old as what was purged.
+//! soft purge is stale from its start: the response may be as old as what was purged. So may be the
+//! answer to what was asked before, which [`asked`](super::asked) is told for.
 
 use std::time::SystemTime;
 
 use pingora_cache::key::{CompactCacheKey, HashBinary};
 use pingora_cache::storage::PurgeAction;
 
+use super::asked::Void;
 use super::counts::{Left, Refused};
 use super::index::place;
 use super::shard::{Entry, Filling, Shard};
@@ -38,7 +40,7 @@ pub enum Purge<'a> {
 }
 
 /// A purge with its texts put together, once for all shards.
-enum Target<'a> {
+pub(super) enum Target<'a> {
     Family(&'a HashBinary),
     At(String),
     Below(String),
@@ -105,6 +107,12 @@ impl Store {
             Purge::Tag(tag) => Target::Tagged(tag),
             Purge::All => Target::All,
         };
+        // First: what is asked for, and then begun, is told or found.
+        let void = match action {
+            PurgeAction::Delete => Void::Gone,
+            PurgeAction::Expire => Void::Stale(now),
+        };
+        self.0.asking.tell(&target, void);
         let affected = |index| match action {
             PurgeAction::Delete => self.delete(index, &target),
             PurgeAction::Expire => self.expire(index, &target, now),

@@ -36,6 +36,8 @@ pub(super) struct Renewed {
     pub(super) head: ResponseHeader,
     pub(super) terms: Terms,
     pub(super) fate: Fate,
+    /// Fields of the 304 that are not kept for others.
+    pub(super) for_asker: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// What becomes of what is stored.
@@ -69,6 +71,21 @@ pub(super) fn for_asker(
                 .iter()
                 .map(move |value| (name.clone(), value.clone()))
         })
+        .collect()
+}
+
+/// What a 304 has and the head that it renews has not, apart from what is of its connection or describes
+/// the stored bytes.
+fn left_out(not_modified: &HeaderMap, renewed: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let of_connection = dropped_fields(not_modified, &ResponseDirectives::default());
+    let is_left_out = |name: &HeaderName| {
+        !renewed.contains_key(name)
+            && !of_connection.contains(name)
+            && !update::describes_bytes(name)
+    };
+    let lines = not_modified.iter().filter(|(name, _)| is_left_out(name));
+    lines
+        .map(|(name, value)| (name.clone(), value.clone()))
         .collect()
 }
 
@@ -131,7 +148,12 @@ impl Judge<'_> {
             Err(refusal) if refusal.is_about_request() => Fate::Left,
             Err(_) => Fate::Removed,
         };
-        Ok(Renewed { head, terms, fate })
+        Ok(Renewed {
+            for_asker: left_out(fields, &head.headers),
+            head,
+            terms,
+            fate,
+        })
     }
 
     /// Whether it may be given coded.

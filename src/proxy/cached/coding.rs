@@ -32,7 +32,7 @@ impl Cached<'_> {
         if let Some(found) = coded::find(self.store(), &key, &stored.found) {
             return Some(CodedForm { coding, found });
         }
-        let resource = resource(session, ctx, &self.route)?;
+        let resource = resource(session, ctx, &self.route.query)?;
         let label = entry::label(&resource, &stored.head().headers);
         let work = Work::new(key, &stored.found, label, coding)?;
         self.forwarder.process.coders.begin(self.store(), work);

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_cache::key::CompactCacheKey;
 use pingora_core::{Error, Result};
 use pingora_http::ResponseHeader;
@@ -23,7 +23,7 @@ use crate::cache::rules::freshness::Exchange;
 use crate::cache::rules::reuse::{Failure, stand_in};
 use crate::cache::rules::status::Forward;
 use crate::cache::rules::storable::Refusal;
-use crate::cache::store::{Fill, Found, Left, Meta};
+use crate::cache::store::{Asked, Fill, Found, Left, Meta};
 use crate::proxy::ctx::{Attempts, RequestCtx};
 use crate::proxy::exchange;
 use crate::proxy::failure::Ending;
@@ -38,13 +38,15 @@ pub(super) struct Errand {
     /// What others wait for.
     pub(super) flight: CompactCacheKey,
     pub(super) ticket: Ticket,
+    /// Since an endpoint is asked.
+    pub(super) asked: Option<Asked>,
 }
 
 /// What an endpoint's answer is to the cache.
 pub(super) enum Arrived<'a> {
     Filling(Box<Filling<'a>>),
     /// What is stored is good; 304.
-    Renewed(Stored),
+    Renewed(Box<Renewal>),
     /// A failure, and what is stored serves in its place. Its status, if it had one.
     StandIn(Stored, Option<StatusCode>),
     /// It is for this client only; why.
@@ -52,6 +54,15 @@ pub(super) enum Arrived<'a> {
         answered: Box<Answered<'a>>,
         why: &'static str,
     },
+}
+
+/// What is stored, as a 304 has renewed it.
+pub(super) struct Renewal {
+    pub(super) stored: Stored,
+    /// It stays stored, renewed.
+    pub(super) is_kept: bool,
+    /// Fields of the 304 that are not kept.
+    pub(super) for_asker: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// An answer whose body is to come, and to be stored.
@@ -73,6 +84,9 @@ impl<'a> Cached<'a> {
             let fetch = self.fetch_for(&errand, session);
             let is_conditional = fetch.is_conditional();
             ctx.fetch = Some(Box::new(fetch));
+            let place = resource(session, ctx, &self.route.query);
+            let label = place.map(|place| entry::label(&place, &HeaderMap::new()));
+            errand.asked = label.map(|label| self.store().ask(&self.primary, label));
             let requested = SystemTime::now();
             let answered = match self.forwarder.ask(session, ctx).await {
                 Ok(answered) => answered,
@@ -183,7 +197,8 @@ impl<'a> Cached<'a> {
         if length.is_some_and(|length| length > self.store().max_object()) {
             return self.not_kept(answered, "too_large", Landed::Uncacheable, errand);
         }
-        let Some(resource) = resource(session, ctx, &self.route) else {
+        let resource = resource(session, ctx, &self.route.query);
+        let (Some(resource), Some(asked)) = (resource, &errand.asked) else {
             return self.not_kept(answered, "no_host", Landed::NotShared, errand);
         };
         let key = self.wanted(session).key(&head.headers);
@@ -191,12 +206,17 @@ impl<'a> Cached<'a> {
         let variance = key.variance.as_deref().copied();
         let now = SystemTime::now();
         let meta = entry::meta(head, terms, now, variance, label);
-        let fill = self.store().begin(key, &meta);
+        let (fill, void) = asked.begin(key, &meta);
         let found = fill.found().filter(|_| !fill.is_passing());
-        let Some(found) = found else {
-            return self.not_kept(answered, "full", Landed::NotShared, errand);
+        let Some(stored) = found.and_then(Stored::new) else {
+            let (why, landed) = match void {
+                Some(_) => ("purged", Landed::Voided),
+                None => ("full", Landed::NotShared),
+            };
+            return self.not_kept(answered, why, landed, errand);
         };
-        let landed = match terms.is_fresh(now) {
+        let landed = match stored.terms.is_fresh(now) {
+            _ if void.is_some() => Landed::Voided,
             true => Landed::Stored,
             // Each who waits would find it stale, and ask in turn.
             false => Landed::Uncacheable,
@@ -205,7 +225,7 @@ impl<'a> Cached<'a> {
         Arrived::Filling(Box::new(Filling {
             answered,
             fill,
-            stored: Stored { found, terms },
+            stored,
         }))
     }
 
@@ -258,7 +278,7 @@ impl<'a> Cached<'a> {
             .renewed(&stored, &answered.head)?;
         self.forwarder.finished(answered);
         let (key, id) = (self.key_of(&stored), stored.found.id);
-        let label = resource(session, ctx, &self.route)
+        let label = resource(session, ctx, &self.route.query)
             .map(|resource| entry::label(&resource, &renewed.head.headers));
         let (created, variance) = (stored.found.meta.created(), stored.found.variance);
         let terms = renewed.terms;
@@ -269,16 +289,20 @@ impl<'a> Cached<'a> {
             variance,
             label.unwrap_or_default(),
         );
-        // It may have been evicted meanwhile; it serves this client all the same.
-        match renewed.fate {
-            Fate::Renewed => drop(self.store().update(&key, &meta)),
-            Fate::Removed => drop(self.store().remove(&key, Some(id), Left::Replaced)),
-            Fate::Left => {}
-        }
+        let is_kept = match (renewed.fate, &errand.asked) {
+            (Fate::Renewed, Some(asked)) => asked.update(&key, id, &meta),
+            (Fate::Removed, _) => {
+                self.store().remove(&key, Some(id), Left::Replaced);
+                false
+            }
+            _ => false,
+        };
         // Each who waits would find nothing fresh, and ask in turn; also where another variant than
         // theirs is good for them.
         let is_theirs = errand.flight == key && terms.is_fresh(exchange.answered);
         let landed = match renewed.fate {
+            // Evicted or purged meanwhile; it serves this client all the same.
+            Fate::Renewed if !is_kept => Landed::Voided,
             Fate::Renewed if is_theirs => Landed::Stored,
             Fate::Renewed | Fate::Removed => Landed::Uncacheable,
             Fate::Left => Landed::NotShared,
@@ -289,7 +313,11 @@ impl<'a> Cached<'a> {
             meta: Arc::new(meta),
             ..stored.found
         };
-        Ok(Arrived::Renewed(Stored { found, terms }))
+        Ok(Arrived::Renewed(Box::new(Renewal {
+            stored: Stored { found, terms },
+            is_kept,
+            for_asker: renewed.for_asker,
+        })))
     }
 }
 

@@ -18,7 +18,7 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 use tokio::sync::Notify;
 
-use super::errand::{Arrived, Errand, Filling, has_age};
+use super::errand::{Arrived, Errand, Filling, Renewal, has_age};
 use super::give::{self, Serving};
 use super::told::Told;
 use super::{Cached, Ticket, arrival};
@@ -65,10 +65,18 @@ impl Cached<'_> {
                 let told = Told::forwarded(fresh, because).stored();
                 self.fill(*filling, told, session, ctx).await
             }
-            Arrived::Renewed(stored) => {
-                let told = Told::forwarded(Verdict::Revalidated, because).stored();
+            Arrived::Renewed(renewal) => {
+                let told = Told::forwarded(Verdict::Revalidated, because);
                 let told = told.answered(Some(StatusCode::NOT_MODIFIED));
-                self.give(&stored, told, SystemTime::now(), session, ctx)
+                let told = match renewal.is_kept {
+                    true => told.stored(),
+                    false => told,
+                };
+                let Renewal {
+                    stored, for_asker, ..
+                } = *renewal;
+                let now = SystemTime::now();
+                self.give(&stored, told.for_asker(for_asker), now, session, ctx)
                     .await
             }
             Arrived::StandIn(stored, status) => {
@@ -107,12 +115,13 @@ impl Cached<'_> {
             stored,
         } = filling;
         let now = SystemTime::now();
+        let told = told.fresh_for(&stored.terms, now);
+        let told = told.for_asker(arrival::for_asker(&answered.head, &self.route));
         let serving = Serving {
             stored: &stored,
             coded: None,
-            told: self.with_key(told.fresh_for(&stored.terms, now), session, ctx),
+            told: self.with_key(told, session, ctx),
             route: &self.route,
-            for_asker: arrival::for_asker(&answered.head, &self.route),
             age: has_age(&answered.head).then(|| stored.terms.age(now)),
         };
         let reading = Reading::default();

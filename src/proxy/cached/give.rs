@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use http::header::AGE;
-use http::{HeaderName, HeaderValue, Method};
 use pingora_cache::storage::HandleHit;
 use pingora_core::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -33,8 +33,6 @@ pub(super) struct Serving<'a> {
     pub(super) coded: Option<CodedForm>,
     pub(super) told: Told,
     pub(super) route: &'a RouteCache,
-    /// Fields that are not stored.
-    pub(super) for_asker: Vec<(HeaderName, HeaderValue)>,
     /// `None`: it comes straight from the endpoint.
     pub(super) age: Option<Duration>,
 }
@@ -49,7 +47,7 @@ pub(super) async fn give(
     let (length, whole) = (serving.length(), serving.head()?);
     let form = Form::of(session.req_header(), &whole, length);
     let as_stored = length
-        .filter(|_| form == Form::Whole && serving.for_asker.is_empty())
+        .filter(|_| form == Form::Whole && serving.told.for_asker.is_empty())
         .and_then(|length| as_stored::head(serving, &whole, length, session, ctx));
     let head = match as_stored {
         Some(head) => head?,
@@ -81,7 +79,7 @@ fn made(
 ) -> Result<Box<ResponseHeader>> {
     let mut head = Box::new(whole.clone());
     form.apply(&mut head, serving.length())?;
-    for (name, value) in &serving.for_asker {
+    for (name, value) in &serving.told.for_asker {
         head.append_header(name.clone(), value.clone())?;
     }
     if let Some(age) = serving.age {

@@ -89,6 +89,7 @@ impl Refresh {
             flight: cached.key_of(&self.stored),
             known: vec![self.stored],
             ticket: Ticket::Leads(self.leader),
+            asked: None,
         };
         match cached.ask(errand, &mut session, &mut self.ctx).await? {
             Arrived::Filling(filling) => {

@@ -1,4 +1,5 @@
-//! What a client is told of the cache: `Cache-Status` (RFC 9211) and, where the route says so, `X-Cache`.
+//! What a client is told beside what is stored: of the cache by `Cache-Status` (RFC 9211) and, where the route
+//! says so, `X-Cache`; and what the endpoint's answer has for this client alone.
 
 use std::time::SystemTime;
 
@@ -24,6 +25,8 @@ pub(super) struct Told {
     detail: Option<&'static str>,
     /// Where the route tells it.
     key: Option<String>,
+    /// Fields of the endpoint's answer that are not stored.
+    pub(super) for_asker: Vec<(HeaderName, HeaderValue)>,
 }
 
 // === impl Told ===
@@ -51,6 +54,7 @@ impl Told {
             ttl: None,
             detail: None,
             key: None,
+            for_asker: Vec::new(),
         }
     }
 
@@ -87,6 +91,11 @@ impl Told {
 
     pub(super) fn with_key(mut self, key: Option<String>) -> Told {
         self.key = key;
+        self
+    }
+
+    pub(super) fn for_asker(mut self, fields: Vec<(HeaderName, HeaderValue)>) -> Told {
+        self.for_asker = fields;
         self
     }
 

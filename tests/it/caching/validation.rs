@@ -306,3 +306,58 @@ async fn fields_that_are_not_for_others_reach_the_client_that_asked() {
     );
     assert_eq!((second.text().as_str(), origin.hits()), ("a", 1));
 }
+
+#[tokio::test]
+async fn what_a_304_has_for_its_asker_alone_reaches_it_and_nobody_else() {
+    let origin = Origin::start(|request| {
+        let (reply, age) = match request.header("if-none-match") {
+            Some(_) => (Reply::status(304), 0),
+            None => (Reply::ok("x"), 100),
+        };
+        let reply = match age {
+            0 => reply
+                .header("Set-Cookie", "id=ann")
+                .header("Set-Cookie", "more=1")
+                .header("X-Secret", "anns")
+                .header("Connection", "X-Hop")
+                .header("X-Hop", "1"),
+            _ => reply,
+        };
+        let reply = reply.header("ETag", "\"a\"").header("Age", age);
+        reply.header("Cache-Control", "max-age=60, private=\"x-secret\"")
+    });
+    let weir = cached("on", &origin).await;
+    weir.client().get("/").await;
+    let asker = weir.client().get("/").await;
+    assert_eq!(asker.headers.all("set-cookie"), ["id=ann", "more=1"]);
+    assert_eq!(asker.headers.all("x-secret"), ["anns"]);
+    assert_eq!(asker.header("x-hop"), None);
+    assert_eq!(asker.headers.all("etag"), ["\"a\""]);
+    let hit = weir.client().get("/").await;
+    assert!(status(&hit).contains("hit"), "{}", status(&hit));
+    assert_eq!(
+        (hit.header("set-cookie"), hit.header("x-secret")),
+        (None, None)
+    );
+}
+
+#[tokio::test]
+async fn what_a_304_makes_uncacheable_is_not_said_to_be_stored() {
+    let origin = Origin::start(|request| match request.header("if-none-match") {
+        Some(_) => Reply::status(304).header("Cache-Control", "no-store"),
+        None => Reply::ok("x")
+            .header("ETag", "\"a\"")
+            .header("Cache-Control", "max-age=60")
+            .header("Age", 100),
+    });
+    let weir = cached("on", &origin).await;
+    weir.client().get("/").await;
+    let renewed = weir.client().get("/").await;
+    assert_eq!(renewed.text(), "x");
+    assert!(
+        status(&renewed).starts_with("weir; fwd=stale; fwd-status=304; ttl="),
+        "{}",
+        status(&renewed)
+    );
+    assert!(status(&weir.client().get("/").await).contains("fwd=uri-miss"));
+}
