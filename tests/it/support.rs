@@ -27,6 +27,7 @@ mod load;
 mod metrics;
 mod origin;
 mod origin_connection;
+mod ports;
 mod process;
 mod program;
 mod reply;

@@ -21,6 +21,7 @@ pub struct Client {
     host: String,
     from: Option<IpAddr>,
     tls: Option<TlsConnector>,
+    receive_buffer: Option<u32>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +58,7 @@ impl Client {
             host: address.to_string(),
             from: None,
             tls: None,
+            receive_buffer: None,
         }
     }
 
@@ -69,6 +71,12 @@ impl Client {
     /// Connects from this address, such as 127.0.0.2.
     pub fn from(mut self, address: &str) -> Client {
         self.from = Some(address.parse().unwrap());
+        self
+    }
+
+    /// Takes hardly anything that it does not read.
+    pub fn narrow(mut self) -> Client {
+        self.receive_buffer = Some(4096);
         self
     }
 
@@ -99,6 +107,9 @@ impl Client {
         };
         if let Some(from) = self.from {
             socket.bind((from, 0).into())?;
+        }
+        if let Some(bytes) = self.receive_buffer {
+            socket.set_recv_buffer_size(bytes)?;
         }
         let tcp = socket.connect(self.address).await?;
         tcp.set_nodelay(true)?;

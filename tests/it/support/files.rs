@@ -5,13 +5,14 @@
 //! directory, `$upgradable` the keys of `server` that an upgrade needs; every other one is given.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use regex::{Captures, Regex};
 use tempfile::TempDir;
+
+use super::ports;
 
 /// What is added when the scenario leaves it out.
 const LEFT_OUT: [(&str, &str); 4] = [
@@ -26,7 +27,7 @@ pub(super) struct Files {
     pub(super) given: BTreeMap<String, String>,
     /// Variables for the processes that run with the configuration.
     pub(super) environment: BTreeMap<String, String>,
-    /// Addresses and ports that are free, or were when they were looked for.
+    /// Addresses and ports that are this scenario's.
     reserved: Mutex<BTreeMap<String, String>>,
     commands: AtomicUsize,
 }
@@ -71,11 +72,6 @@ impl Files {
         commands.map(|n| read(&path(n))).collect()
     }
 
-    /// Looks for other addresses and ports from now on.
-    pub(super) fn forget_reserved(&self) {
-        self.reserved.lock().clear();
-    }
-
     /// What a placeholder of the configuration stands for.
     pub(super) fn reserved(&self, name: &str) -> Option<String> {
         self.reserved.lock().get(name).cloned()
@@ -101,9 +97,9 @@ impl Files {
             }
             "listen" | "admin" | "port" => {
                 if !reserved.contains_key(name) {
-                    let port = port_beside(reserved.values());
+                    let port = ports::reserve();
                     let address = match kind {
-                        "port" => port,
+                        "port" => port.to_string(),
                         _ => format!("127.0.0.1:{port}"),
                     };
                     reserved.insert(name.to_owned(), address);
@@ -111,16 +107,6 @@ impl Files {
                 reserved[name].clone()
             }
             _ => panic!("nothing was given for ${name}"),
-        }
-    }
-}
-
-/// A port that is free and none of those looked for already: a free one may be found twice.
-fn port_beside<'a>(reserved: impl Iterator<Item = &'a String> + Clone) -> String {
-    loop {
-        let port = free_port().to_string();
-        if !reserved.clone().any(|taken| taken.ends_with(&port)) {
-            return port;
         }
     }
 }
@@ -144,11 +130,6 @@ pub(super) fn completed(yaml: &str) -> String {
         }
     }
     completed
-}
-
-pub(super) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 pub(super) fn read(path: &Path) -> String {

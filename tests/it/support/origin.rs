@@ -14,6 +14,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::certificates::Identity;
 use super::origin_connection;
+use super::ports;
 use super::reply::Reply;
 use super::wire::{Head, Headers};
 
@@ -110,7 +111,11 @@ impl Origin {
 
     /// Answers as the script says.
     pub fn start(script: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Origin {
-        Origin::listen(bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap(), script, None)
+        Origin::listen(
+            bind(Ipv4Addr::LOCALHOST.into(), ports::reserve()),
+            script,
+            None,
+        )
     }
 
     /// The same on another address, such as ::1.
@@ -118,7 +123,7 @@ impl Origin {
         ip: &str,
         script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Origin {
-        Origin::listen(bind(ip.parse().unwrap(), 0).unwrap(), script, None)
+        Origin::listen(bind(ip.parse().unwrap(), ports::reserve()), script, None)
     }
 
     /// The same over TLS. A client certificate of the same authority is taken, none is demanded.
@@ -126,7 +131,7 @@ impl Origin {
         identity: &Identity,
         script: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Origin {
-        let listener = bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
+        let listener = bind(Ipv4Addr::LOCALHOST.into(), ports::reserve());
         Origin::listen(listener, script, Some(identity.acceptor()))
     }
 
@@ -138,19 +143,13 @@ impl Origin {
 
     /// As `several`, on 127.0.0.1, 127.0.0.2 … and one port: what a name that resolves to them needs.
     pub fn several_on_one_port(count: u8) -> Vec<Origin> {
-        let listeners = (0..100).find_map(|_| {
-            let first = bind(Ipv4Addr::LOCALHOST.into(), 0).unwrap();
-            let port = first.local_addr().unwrap().port();
-            let more = (2..=count).map(|last| bind(Ipv4Addr::new(127, 0, 0, last).into(), port));
-            let all: std::io::Result<Vec<_>> = std::iter::once(Ok(first)).chain(more).collect();
-            all.ok()
-        });
-        let serve = |(number, listener): (u8, TcpListener)| {
+        let port = ports::reserve();
+        let serve = |number: u8| {
+            let address = Ipv4Addr::new(127, 0, 0, 1 + number);
             let name = char::from(b'a' + number).to_string();
-            Origin::listen(listener, move |_| Reply::ok(&name), None)
+            Origin::listen(bind(address.into(), port), move |_| Reply::ok(&name), None)
         };
-        let listeners = listeners.expect("a port that is free on every address");
-        (0..).zip(listeners).map(serve).collect()
+        (0..count).map(serve).collect()
     }
 
     fn listen(
@@ -253,7 +252,7 @@ impl Origin {
     /// Listens again on the same address; what was recorded stays.
     pub fn restart(&self) {
         let address = self.state.address;
-        let listener = bind(address.ip(), address.port()).expect("the origin's port is still free");
+        let listener = bind(address.ip(), address.port());
         let running = tokio::spawn(accept(self.state.clone(), listener));
         assert!(
             self.running.lock().replace(running).is_none(),
@@ -277,10 +276,10 @@ impl Drop for Origin {
 }
 
 /// The standard library sets SO_REUSEADDR, so a port can be had again at once.
-fn bind(ip: IpAddr, port: u16) -> std::io::Result<TcpListener> {
-    let listener = TcpListener::bind((ip, port))?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+fn bind(ip: IpAddr, port: u16) -> TcpListener {
+    let listener = TcpListener::bind((ip, port)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
 }
 
 async fn accept(state: Arc<State>, listener: TcpListener) {

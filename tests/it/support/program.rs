@@ -7,7 +7,8 @@ use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
 use super::eventually::eventually;
-use super::files::{free_port, read};
+use super::files::read;
+use super::ports;
 use super::process::{self, Finished, Running};
 
 /// Killed when it goes out of scope.
@@ -48,7 +49,7 @@ impl Program {
     }
 }
 
-/// An address on which nobody listens, or did not when it was looked for.
+/// An address on which nobody listens.
 pub fn free_address() -> SocketAddr {
-    ([127, 0, 0, 1], free_port()).into()
+    ([127, 0, 0, 1], ports::reserve()).into()
 }

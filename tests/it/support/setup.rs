@@ -13,9 +13,6 @@ use super::files::{Files, completed};
 use super::process::{self, Finished, Running};
 use super::weir::Weir;
 
-/// How often a start is tried when somebody else has taken a port meanwhile.
-const START_ATTEMPTS: usize = 5;
-
 pub struct Setup {
     yaml: String,
     files: Files,
@@ -66,16 +63,10 @@ impl Setup {
 
     /// Runs it and waits until it is ready; panics with its stderr when it ends instead.
     pub async fn start(self) -> Weir {
-        let mut attempts_left = START_ATTEMPTS;
-        loop {
-            let running = self.run();
-            let Err(end) = ready(&running, &self.files).await else {
-                return Weir::new(running, self.files);
-            };
-            attempts_left -= 1;
-            let port_taken = end.stderr.to_lowercase().contains("in use");
-            assert!(port_taken && attempts_left > 0, "no start: {end:#?}");
-            self.files.forget_reserved();
+        let running = self.run();
+        match ready(&running, &self.files).await {
+            Ok(()) => Weir::new(running, self.files),
+            Err(end) => panic!("no start: {end:#?}"),
         }
     }
 
