@@ -51,7 +51,7 @@ impl Source {
     }
 }
 
-/// The Rust files under a folder of the package; none where there is no such folder.
+/// The Rust files under a folder of the package, but those that builds left; none where there is no such folder.
 fn sources(folder: &str) -> Vec<Source> {
     let mut found = Vec::new();
     let entries = fs::read_dir(Path::new(ROOT).join(folder));
@@ -61,7 +61,7 @@ fn sources(folder: &str) -> Vec<Source> {
         if path.ends_with(".rs") {
             let text = fs::read_to_string(Path::new(ROOT).join(&path)).expect("UTF-8");
             found.push(Source { path, text });
-        } else {
+        } else if name != "target" {
             found.extend(sources(&path));
         }
     }
