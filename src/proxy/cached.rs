@@ -268,6 +268,7 @@ impl Cached<'_> {
             }
             Ok(Turn::Lead(leader)) => joining.ticket = Ticket::Leads(leader),
             Err(()) => {
+                ctx.cache = Some(Verdict::Miss);
                 let gone = turn::gone(session, ctx);
                 return Err(ctx.end(gone));
             }

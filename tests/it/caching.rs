@@ -8,8 +8,10 @@ use serde_json::Value;
 use crate::support::*;
 
 mod compression;
+mod faults;
 mod invalidation;
 mod sharing;
+mod slow_readers;
 mod stale;
 mod validation;
 

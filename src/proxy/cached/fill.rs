@@ -36,7 +36,8 @@ const LAG_MAX: usize = 64 * 1024;
 /// How far a fill's own client has come.
 #[derive(Default)]
 pub(super) struct Reading {
-    bytes: AtomicUsize,
+    /// Of the next byte that it wants.
+    at: AtomicUsize,
     is_over: AtomicBool,
     moved: Notify,
 }
@@ -230,7 +231,12 @@ impl Reading {
     }
 
     pub(super) fn add(&self, bytes: usize) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.at.fetch_add(bytes, Ordering::Relaxed);
+        self.moved.notify_one();
+    }
+
+    pub(super) fn seek(&self, at: usize) {
+        self.at.store(at, Ordering::Relaxed);
         self.moved.notify_one();
     }
 
@@ -240,7 +246,7 @@ impl Reading {
     }
 
     fn is_behind(&self, written: usize) -> bool {
-        let lag = written.saturating_sub(self.bytes.load(Ordering::Relaxed));
+        let lag = written.saturating_sub(self.at.load(Ordering::Relaxed));
         !self.is_over.load(Ordering::Relaxed) && lag > LAG_MAX
     }
 }

@@ -139,7 +139,11 @@ impl Body<'_> {
 
     fn seek(&mut self, range: &std::ops::Range<u64>) -> Result<()> {
         let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        self.reader.seek(place(range.start), Some(place(range.end)))
+        let start = place(range.start);
+        if let Some(reading) = self.reading {
+            reading.seek(start);
+        }
+        self.reader.seek(start, Some(place(range.end)))
     }
 
     /// Everything up to the end of the body, or of what was sought.
