@@ -8,7 +8,9 @@ use serde_json::Value;
 use crate::support::*;
 
 mod compression;
+mod connections;
 mod faults;
+mod hostile;
 mod invalidation;
 mod sharing;
 mod slow_readers;

@@ -33,6 +33,10 @@ pub fn estimate(bytes: usize) -> usize {
     chunk::cost_of_chunks(bytes)
 }
 
+/// What a body that passes through keeps, so that its writer needs nobody's memory: room for what a
+/// client that sets the pace may be behind, and for what is read at once, in chunks of their own.
+pub const PASSAGE: usize = 192 * 1024;
+
 /// What a body costs before its first byte.
 pub const BODY_OVERHEAD: usize = size_of::<Body>() + size_of::<Writing>() + 32;
 

@@ -14,13 +14,16 @@ use pingora_cache::storage::{HandleMiss, MissFinishType};
 use pingora_core::{Error, ErrorType, Result};
 
 use super::account::Charge;
-use super::body::Body;
+use super::body::{Body, PASSAGE};
 use super::counts::Refused;
 use super::shard::{Entry, Found};
 use super::{Left, Store};
 
 /// What a passing body may always hold for readers that lag.
 const WINDOW_MIN: usize = 1 << 20;
+/// What it holds for them where no more memory is left: less than [`PASSAGE`], as chunks cost more than
+/// their bytes.
+const WINDOW_OWN: usize = PASSAGE * 3 / 4;
 
 pub struct Fill {
     store: Store,
@@ -124,8 +127,8 @@ impl Fill {
     /// Room for bytes that pass through; at the expense of readers that lag too far behind.
     fn make_way(&mut self, bytes: usize) -> Result<()> {
         self.charge = None;
-        let mut window = self.store.max_object().max(WINDOW_MIN);
-        loop {
+        let windows = [self.store.max_object().max(WINDOW_MIN), WINDOW_OWN, bytes];
+        for window in windows {
             if !self.body.slide(bytes, window) {
                 return self.give_up("nobody reads it any more");
             }
@@ -135,11 +138,8 @@ impl Fill {
                 self.body.grant(charge);
                 return Ok(());
             }
-            if window == bytes {
-                return self.give_up("all memory of the cache is in flight");
-            }
-            window = bytes;
         }
+        self.give_up("all memory of the cache is in flight")
     }
 
     fn give_up(&mut self, why: &'static str) -> Result<()> {

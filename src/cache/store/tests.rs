@@ -13,7 +13,7 @@ use pingora_cache::trace::Span;
 use pingora_http::ResponseHeader;
 use proptest::prelude::*;
 
-use super::reader::Reader;
+use super::reader::{Read, Reader};
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -124,7 +124,7 @@ fn an_entry_that_is_read_is_passed_over_and_what_finds_no_room_passes_through() 
             reader(&store, &key(name)).unwrap()
         })
         .collect();
-    put(&store, key(9), &response(None), &[0; 10_000]);
+    put(&store, key(9), &response(Some(10_000)), &[0; 10_000]);
     assert_eq!(
         put(&store, key(4), &response(Some(300_000)), &[0; 300_000]),
         0
@@ -169,6 +169,33 @@ async fn a_body_of_unknown_length_that_grows_too_large_reaches_its_reader_whole(
     sum += rest(&mut own).await.unwrap().len();
     assert_eq!(sum, 200 * 4 * 65_536);
     drop(own);
+    assert_eq!(store.account().used(), 0);
+}
+
+#[test]
+fn bodies_that_outgrow_a_full_cache_all_reach_readers_that_keep_up() {
+    let store = store(MIB, Eviction::Lru);
+    let mut flows = Vec::new();
+    for name in 0..20 {
+        let mut fill = store.begin(key(name), &response(None));
+        if fill.found().is_some_and(|_| !fill.is_passing()) {
+            let own = reader(&store, &key(name)).unwrap();
+            fill.write(&[1; 10_000]).unwrap();
+            flows.push((fill, own));
+        }
+    }
+    assert_eq!(flows.len(), 5);
+    for _ in 0..100 {
+        for (fill, own) in &mut flows {
+            // As far behind as a client that sets the pace may be.
+            fill.write(&[2; 65_536]).unwrap();
+            fill.write(&[2; 65_536]).unwrap();
+            while matches!(own.read(), Read::Piece(_)) {}
+        }
+        assert!(store.account().used() <= store.account().ceiling());
+    }
+    assert!(flows.iter().all(|(fill, _)| fill.is_passing()));
+    drop(flows);
     assert_eq!(store.account().used(), 0);
 }
 

@@ -14,6 +14,9 @@ fn large() -> Origin {
     Origin::start(|request| {
         let reply = match request.target.starts_with("/filler") {
             true => Reply::ok(vec![b'f'; 100_000]),
+            false if request.target.starts_with("/chunked") => {
+                Reply::ok("").chunked((0..LARGE / 65_536).map(|_| vec![b'c'; 65_536]))
+            }
             false => Reply::ok(vec![b'x'; LARGE]),
         };
         reply.header("Cache-Control", "max-age=60")
@@ -202,4 +205,28 @@ async fn what_passes_by_the_cache_waits_for_its_client_at_the_origin() {
         let left = stats(&weir).await;
         assert_eq!((&left["fills"], &left["objects"]), (&0.into(), &0.into()));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slow_readers_of_what_outgrew_the_cache_all_get_it_whole() {
+    const READERS: usize = 40;
+    let origin = large();
+    let weir = with_limits("send_timeout: 1m", "memory: 1MiB", &origin).await;
+    let mut readers = Vec::new();
+    for number in 0..READERS {
+        readers.push(still(&weir, &format!("/chunked{number}")).await);
+    }
+    eventually("all have begun", async || origin.hits() == READERS).await;
+    let bytes = stats(&weir).await["bytes"].as_u64().unwrap();
+    assert!(bytes <= MIB as u64 * 102 / 100, "{bytes}");
+    let mut reading = JoinSet::new();
+    for mut reader in readers {
+        reading.spawn(async move { reader.response().await.unwrap() });
+    }
+    for response in reading.join_all().await {
+        let got = response.body.len();
+        assert!(response.complete && got == LARGE, "{got}");
+    }
+    weir.metric_becomes("weir_requests_in_flight", 0.0).await;
+    assert_eq!(stats(&weir).await["fills"], 0);
 }

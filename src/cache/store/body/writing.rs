@@ -10,8 +10,8 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::super::account::Charge;
-use super::Read;
 use super::chunk::{CHUNK_BYTES, Chunk};
+use super::{PASSAGE, Read};
 
 pub(super) struct Writing {
     pub(super) chunks: VecDeque<Chunk>,
@@ -114,7 +114,8 @@ impl Writing {
             let bytes = self.chunks.pop_front().map_or(0, |c| c.bytes.len());
             self.cost -= Chunk::cost(bytes);
         }
-        self.charge.shrink_to(self.cost);
+        let kept = self.end.map_or(PASSAGE, |_| 0);
+        self.charge.shrink_to(self.cost.max(kept));
     }
 
     pub(super) fn slide(&mut self, bytes: usize, window: usize) -> bool {
