@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use super::*;
 
 mod changes;
+mod leaving;
+mod times;
 
 /// Bytes of a response that a client can leave in its middle.
 const LARGE: usize = 6 << 20;
@@ -48,6 +50,14 @@ fn origin(gate: &Gate) -> Origin {
             "renewed" => aged(Reply::ok("old"), "max-age=60"),
             "replaced" if is_known => fresh(Reply::ok("new")),
             "replaced" => aged(Reply::ok("old"), "max-age=60"),
+            "swr-stored" if is_known => fresh(Reply::ok("new")),
+            "swr-refused" if is_known => Reply::ok("new").header("Cache-Control", "private"),
+            "swr-reset" if is_known => Reply::nothing().reset(),
+            "swr-silent" if is_known => Reply::ok("").after(&Gate::new()),
+            "swr-short" if is_known => fresh(Reply::ok("half").short_by(4)),
+            kind if kind.starts_with("swr") => {
+                aged(Reply::ok("old"), "max-age=60, stale-while-revalidate=600")
+            }
             "fails" if is_known => Reply::status(503),
             "fails" => aged(Reply::ok("old"), "max-age=60, stale-if-error=600"),
             _ => fresh(Reply::ok(format!("body {number:05}")).header("ETag", "\"a\"")),
@@ -68,8 +78,11 @@ impl Scene {
             routes:
               - { pool: web, name: site, cache: { lock_timeout: 1m } }
               - { pool: patient, name: patient, path: /patient/*, cache: { lock_timeout: 1m } }
+              - { pool: patient, name: brief, path: /brief/*, timeout: 300ms, cache: { lock_timeout: 1m } }
+              - { pool: patient, name: alone, path: /alone/*, cache: { lock_timeout: 200ms } }
               - { pool: none, name: none, path: /none/*, cache: on }
             cache: { memory: 32MiB, max_object: 8MiB }
+            server: { drain_timeout: 2s, $upgradable }
             ",
         );
         let weir = weir.with("a", &origin).with("none", free_address());
@@ -249,42 +262,4 @@ async fn an_origin_that_fails_leaves_nothing_behind() {
         }
     }
     scene.agrees(0).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn clients_that_leave_are_counted_where_they_were() {
-    let mut scene = Scene::new().await;
-    // While it leads, and while it waits: nothing has been sent.
-    let leader = scene.begin("/patient/waits").await;
-    scene.in_flight(1).await;
-    eventually("it leads", async || scene.origin.hits() == 1).await;
-    let waiter = scene.begin("/patient/waits").await;
-    scene.in_flight(2).await;
-    waiter.reset();
-    scene.expect("miss", 0, "client_closed");
-    scene.in_flight(1).await;
-    leader.reset();
-    scene.expect("miss", 0, "client_closed");
-    scene.in_flight(0).await;
-    // While it fills: the fill goes on.
-    let mut leader = scene.begin("/patient/held").await;
-    assert!(!leader.read_some().await.is_empty());
-    leader.reset();
-    scene.expect("miss", 200, "client_closed");
-    // While it reads what is there, whole or in part.
-    scene.gate.open();
-    let large = scene.get("/patient/large");
-    scene.ends(large, "miss", 200, "ok").await;
-    for range in ["bytes=0-", "bytes=0-9, 100000-6000000"] {
-        let mut reader = scene.weir.client().narrow().connect().await;
-        let request = reader.request("GET", "/patient/large");
-        reader.write(request.header("Range", range).bytes()).await;
-        assert!(!reader.read_some().await.is_empty());
-        reader.reset();
-        scene.expect("hit", 206, "client_closed");
-    }
-    scene.in_flight(0).await;
-    let held = scene.get("/patient/held");
-    scene.ends(held, "hit", 200, "ok").await;
-    scene.agrees(2).await;
 }
