@@ -2,7 +2,6 @@
 //! hits: on popular objects of mixed sizes, and with scans in between.
 
 use std::hint::black_box;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -62,7 +61,7 @@ fn put(store: &Store, name: u32, length: usize) {
 fn hit(store: &Store, key: &CompactCacheKey) -> usize {
     let found = store.find(key).expect("it is stored");
     black_box(found.meta.copy());
-    let mut reader = Reader::new(Arc::clone(&found.body), found.id);
+    let mut reader = Reader::of(&found);
     let mut sum = 0;
     while let Read::Piece(bytes) = reader.read() {
         sum += bytes.len();

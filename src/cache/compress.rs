@@ -4,6 +4,8 @@
 //! heads, `encoder` turns their bytes into coded ones. `coded` is what is stored of it, `coders` does
 //! the work. Which coding a client gets is chosen by `rules::encoding`.
 
+use std::borrow::Cow;
+
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
@@ -17,8 +19,10 @@ pub mod coded;
 pub mod coders;
 pub mod encoder;
 
-/// Digests of bytes as they were before (RFC 9530 §2 and §3, and what went before it).
-const DIGESTS: [HeaderName; 4] = [
+/// What describes the bytes as they were before: their length and digests (RFC 9530 §2 and §3, and what went
+/// before it).
+pub const OF_THE_UNCODED: [HeaderName; 5] = [
+    CONTENT_LENGTH,
     HeaderName::from_static("content-digest"),
     HeaderName::from_static("repr-digest"),
     HeaderName::from_static("digest"),
@@ -39,13 +43,14 @@ pub struct CompressRule {
 impl CompressRule {
     /// Whether a whole response with this head and so many bytes is offered coded.
     pub fn covers(&self, status: StatusCode, headers: &HeaderMap, bytes: usize) -> bool {
-        let content_type = headers
-            .get(CONTENT_TYPE)
-            .map_or(&b""[..], HeaderValue::as_bytes);
+        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         let no_transform = ResponseDirectives::parse(headers).no_transform;
-        bytes >= self.min_bytes
-            && self.is_of_its_types(content_type)
-            && encoding::may_code(status, headers, no_transform)
+        self.is_for(content_type, bytes) && encoding::may_code(status, headers, no_transform)
+    }
+
+    /// Whether it is about responses of this type and so many bytes at all.
+    pub fn is_for(&self, content_type: Option<&[u8]>, bytes: usize) -> bool {
+        bytes >= self.min_bytes && self.is_of_its_types(content_type.unwrap_or_default())
     }
 
     fn is_of_its_types(&self, content_type: &[u8]) -> bool {
@@ -62,21 +67,26 @@ impl CompressRule {
     }
 }
 
-/// The head of the coded form of a response. Its length is not known yet; its entity tag is weak, for
-/// it now stands for more than one sequence of bytes (RFC 9110 §8.8.1).
+/// The head of the coded form of a response. Its length is not known yet.
 pub fn coded_head(head: &ResponseHeader, coding: Coding) -> Result<ResponseHeader> {
     let mut coded = head.clone();
-    coded.remove_header(&CONTENT_LENGTH);
-    for digest in &DIGESTS {
-        coded.remove_header(digest);
+    for name in &OF_THE_UNCODED {
+        coded.remove_header(name);
     }
     coded.insert_header(CONTENT_ENCODING, coding.name())?;
-    if let Some(tag) = head.headers.get(ETAG)
-        && !tag.as_bytes().starts_with(b"W/")
-    {
-        coded.insert_header(ETAG, [b"W/", tag.as_bytes()].concat())?;
+    if let Some(tag) = head.headers.get(ETAG) {
+        coded.insert_header(ETAG, weak(tag.as_bytes()).into_owned())?;
     }
     Ok(coded)
+}
+
+/// The entity tag of a coded form is weak, for it now stands for more than one sequence of bytes (RFC 9110
+/// §8.8.1).
+pub fn weak(tag: &[u8]) -> Cow<'_, [u8]> {
+    match tag.starts_with(b"W/") {
+        true => Cow::Borrowed(tag),
+        false => Cow::Owned([b"W/", tag].concat()),
+    }
 }
 
 /// Names `Accept-Encoding` among what responses differ by, if that is not said yet.

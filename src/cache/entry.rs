@@ -4,22 +4,22 @@
 //! tags for purges. A request finds the newest variant that its own header fields lead to. What has
 //! been purged softly is stale from then on. Called by `proxy::cached`.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use http::header::{CONTENT_ENCODING, VARY};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName};
 use pingora_cache::CacheMeta;
 use pingora_cache::key::{CompactCacheKey, HashBinary, hash_key};
 use pingora_http::ResponseHeader;
 
-use super::compress::coded::Coded;
 use super::key::Resource;
 use super::rules::date::between;
 use super::rules::freshness::{Defaults, Exchange, Terms};
 use super::rules::list;
 use super::rules::targeted::Control;
 use super::rules::vary::{VaryRule, variant};
-use super::store::{Found, Label, Meta, Store};
+use super::store::meta::TICK;
+use super::store::{Found, Label, Store};
 
 /// Fields in which origins name tags; a name in several counts once.
 const TAG_FIELDS: [HeaderName; 2] = [
@@ -35,6 +35,8 @@ pub struct Stored {
     pub found: Found,
     /// As they count now.
     pub terms: Terms,
+    /// Made when it is asked for: most hits need no map of it.
+    head: OnceLock<Box<ResponseHeader>>,
 }
 
 /// What a request looks for.
@@ -47,14 +49,19 @@ pub struct Wanted<'a> {
 // === impl Stored ===
 
 impl Stored {
+    pub fn of(found: Found, terms: Terms) -> Stored {
+        let head = OnceLock::new();
+        Stored { found, terms, head }
+    }
+
     /// `None`: it was not stored by weir.
     pub fn new(found: Found) -> Option<Stored> {
-        let terms = terms(&found.meta)?;
-        Some(Stored { found, terms })
+        let terms = found.meta.terms()?;
+        Some(Stored::of(found, terms))
     }
 
     pub fn head(&self) -> &ResponseHeader {
-        self.found.meta.head()
+        self.head.get_or_init(|| Box::new(self.found.meta.header()))
     }
 
     /// The length of its body, if it is known by now.
@@ -65,35 +72,27 @@ impl Stored {
     }
 }
 
-/// A soft purge moves the end of freshness, and nothing else does after storing.
-fn terms(meta: &Meta) -> Option<Terms> {
-    let terms = *meta.extension::<Terms>()?;
-    let fresh_until = meta.fresh_until() + TICK;
-    if fresh_until < terms.stale_from() {
-        return Some(terms.until(fresh_until));
-    }
-    Some(terms)
-}
-
 // === impl Wanted ===
 
 impl Wanted<'_> {
     /// The newest stored variant that the request leads to.
     pub fn find(&self, store: &Store) -> Option<Stored> {
         // Variants mostly vary by the same fields, so their values are only hashed once.
-        let mut last: Option<Varying> = None;
+        let mut last: Option<(HeaderMap, Option<HashBinary>)> = None;
         let found = store.choose(self.primary, |meta, variance| {
-            if meta.extension::<Coded>().is_some() {
+            if meta.is_coded() {
                 return false;
             }
-            let headers = &meta.head().headers;
-            let known = last.as_ref().filter(|last| last.is_of(headers));
-            let wanted = known.map(|known| known.wanted);
-            let wanted = wanted.unwrap_or_else(|| {
-                let wanted = self.variance(headers);
-                last = Some(Varying::new(headers, wanted));
-                wanted
-            });
+            let selecting = meta.selecting();
+            let known = last.as_ref().filter(|(known, _)| *known == selecting);
+            let wanted = match known {
+                Some((_, wanted)) => *wanted,
+                None => {
+                    let wanted = self.variance(&selecting);
+                    last = Some((selecting, wanted));
+                    wanted
+                }
+            };
             wanted.as_ref() == variance
         });
         found.and_then(Stored::new)
@@ -118,34 +117,6 @@ impl Wanted<'_> {
         variant(response, self.request, self.rule).map(hash_key)
     }
 }
-
-/// The fields that a response varies by, and their values in a request.
-struct Varying {
-    fields: Vec<HeaderValue>,
-    is_coded: bool,
-    wanted: Option<HashBinary>,
-}
-
-// === impl Varying ===
-
-impl Varying {
-    fn new(response: &HeaderMap, wanted: Option<HashBinary>) -> Varying {
-        Varying {
-            fields: response.get_all(VARY).iter().cloned().collect(),
-            is_coded: response.contains_key(CONTENT_ENCODING),
-            wanted,
-        }
-    }
-
-    /// Whether a response varies by the same.
-    fn is_of(&self, response: &HeaderMap) -> bool {
-        self.is_coded == response.contains_key(CONTENT_ENCODING)
-            && response.get_all(VARY).iter().eq(&self.fields)
-    }
-}
-
-/// `CacheMeta` counts a response as fresh at its end, `Terms` as stale.
-const TICK: Duration = Duration::from_nanos(1);
 
 /// A response as it is stored. `created` tells it from its predecessors, and stays when it is
 /// validated.

@@ -56,13 +56,13 @@ pub use reader::{Read, Reader};
 pub use transfer::Object;
 
 pub use fill::Fill;
-pub use meta::Meta;
+pub use meta::{Coded, Meta};
 pub use shard::Found;
 
 use account::{Account, Charge};
 use asked::Asking;
-use body::Body;
-use shard::{Entry, Filling, Shard, entry_cost};
+use body::Open;
+use shard::{Entry, Filling, Shard, fill_cost};
 
 type Fingerprints = HashMap<u64, u32, foldhash::fast::RandomState>;
 
@@ -160,13 +160,12 @@ impl Store {
 
     /// Begins to store a response. Never fails: a response that is not to be kept passes through.
     pub fn begin(&self, key: CompactCacheKey, meta: &CacheMeta) -> Fill {
-        let (meta, label) = Meta::keep(meta);
-        let label = label.unwrap_or_default();
+        let meta = Meta::keep(meta);
         let length = meta.content_length();
-        let granted = self.admit(entry_cost(&meta, &label), length);
+        let granted = self.admit(fill_cost(&meta), length);
         let is_kept = granted.is_some();
         let (charge, room) = granted.unzip();
-        let body = Body::new(room.unwrap_or_else(|| self.account().nothing()));
+        let body = Open::new(room.unwrap_or_else(|| self.account().nothing()));
         if !is_kept {
             body.pass();
         }
@@ -174,10 +173,8 @@ impl Store {
         let filling = Filling {
             key: key.clone(),
             id,
-            meta: Arc::new(meta),
+            meta,
             body: Arc::clone(&body),
-            label,
-            expired_at: None,
         };
         self.with(&key.primary, |shard| shard.begin(filling));
         Fill::new(self.clone(), key, id, body, charge, length)
@@ -204,31 +201,33 @@ impl Store {
     /// Gives a stored response new headers and times, after it has been revalidated. False when it is
     /// gone, or has been replaced by another since.
     pub fn update(&self, key: &CompactCacheKey, meta: &CacheMeta) -> bool {
-        let updated = meta.updated();
-        let (meta, label) = Meta::keep(meta);
-        let created = meta.created();
+        let (updated, created) = (meta.updated(), meta.created());
         let slot = |shard: &Shard| {
             let is_same = |entry: &Entry| entry.meta.created() == created;
             let slot = shard.slot(key)?;
             shard.get(slot).is_some_and(is_same).then_some(slot)
         };
-        let old_label = self.with(&key.primary, |shard| {
+        let known = self.with(&key.primary, |shard| {
             let entry = shard.get(slot(shard)?)?;
-            Some(entry.label.clone())
+            Some(entry.meta.clone())
         });
-        let Some(label) = old_label.map(|old| label.unwrap_or(old)) else {
+        let Some(known) = known else {
             return false;
         };
-        // Room for the new headers beside the old ones; to find it may cost the entry itself.
+        let renewed = match meta.extensions().get::<Label>() {
+            Some(label) => Meta::labelled(meta, label),
+            None => Meta::labelled(meta, &known.label()),
+        };
+        // Room for the new head beside the old one; to find it may cost the entry itself.
         let limit = self.account().limit();
-        let Some(charge) = self.charge(entry_cost(&meta, &label), limit) else {
+        let Some(charge) = self.charge(fill_cost(&renewed), limit) else {
             return false;
         };
         let renew = |shard: &mut Shard| {
             let slot = slot(shard)?;
-            let expired_at = shard.get(slot)?.expired_at.filter(|at| *at >= updated);
-            let meta = expired_at.map(|at| meta.expired(at)).unwrap_or(meta);
-            shard.renew(slot, meta, label, charge);
+            let purged = shard.get(slot)?.meta.purged().filter(|at| *at >= updated);
+            let renewed = purged.map(|at| renewed.expired(at)).unwrap_or(renewed);
+            shard.renew(slot, renewed, charge);
             Some(())
         };
         self.with(&key.primary, renew).is_some()

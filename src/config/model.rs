@@ -245,11 +245,12 @@ pub struct HeaderEdits {
 
 impl HeaderEdits {
     /// Whether a field of this name does not stay as it is.
-    pub fn replaces(&self, name: &str) -> bool {
+    pub fn replaces(&self, name: impl AsRef<[u8]>) -> bool {
         let mut replaced = self
             .remove
             .iter()
             .chain(self.set.iter().map(|(name, _)| name));
-        replaced.any(|replaced| replaced.as_str().eq_ignore_ascii_case(name))
+        let name = name.as_ref();
+        replaced.any(|replaced| replaced.as_str().as_bytes().eq_ignore_ascii_case(name))
     }
 }

@@ -307,7 +307,7 @@ impl Cached<'_> {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.cache = Some(told.verdict);
-        let coded = self.coded(stored, session, ctx);
+        let coded = self.coded(stored, session);
         let found = coded.as_ref().map_or(&stored.found, |coded| &coded.found);
         let reader = Reader::of(found);
         let serving = Serving {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, Method, StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -213,10 +213,9 @@ pub(super) fn prepare_response(
 
 /// Pingora would write its own `Date`, and a response would look younger than it is (RFC 9110 §6.6.1).
 /// One that has none gets it.
-pub(super) fn keep_date(session: &Session, response: &ResponseHeader) {
-    let date = response.headers.get(header::DATE);
+pub(super) fn keep_date(session: &Session, date: Option<HeaderValue>) {
     if let (Some(date), Some(downstream)) = (date, Downstream::of(session.stream())) {
-        downstream.keep_date(date.clone());
+        downstream.keep_date(date);
     }
 }
 

@@ -351,7 +351,7 @@ pub(super) async fn give_head(
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     exchange::prepare_response(session, &mut head, ctx);
-    exchange::keep_date(session, &head);
+    exchange::keep_date(session, head.headers.get(http::header::DATE).cloned());
     let written = session.as_downstream_mut().write_response_header(head);
     written.await.map_err(|error| error.into_down())
 }

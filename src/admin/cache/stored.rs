@@ -31,8 +31,8 @@ impl Stored {
     pub(super) fn of(stored: &inspect::Stored, now: SystemTime) -> Stored {
         let fresh_seconds = seconds_until(stored.fresh_until(), now);
         let text = |name: HeaderName| {
-            let value = stored.headers().get(name)?;
-            Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+            let value = stored.header(&name)?;
+            Some(String::from_utf8_lossy(value).into_owned())
         };
         let age = now.duration_since(stored.born()).unwrap_or_default();
         Stored {
@@ -42,7 +42,7 @@ impl Stored {
             age_seconds: age.as_secs(),
             body_bytes: stored.body_bytes,
             bytes: stored.bytes,
-            tags: stored.label.tags().map(str::to_owned).collect(),
+            tags: stored.tags().map(str::to_owned).collect(),
             variant: stored.variance.map(hex),
             vary: text(header::VARY),
             content_type: text(header::CONTENT_TYPE),

@@ -16,21 +16,17 @@ use super::encoder::Encoder;
 use crate::cache::key::push_frame;
 use crate::cache::rules::encoding::Coding;
 use crate::cache::rules::freshness::Terms;
-use crate::cache::store::body::Body;
-use crate::cache::store::{Fill, Found, Label, Store};
+use crate::cache::store::body::Whole;
+use crate::cache::store::{Coded, Fill, Found, Store};
 
 /// How much is coded before what came out is written.
 const STEP: usize = 64 * 1024;
-
-/// Marks a coded form, in the extensions of its `CacheMeta`.
-#[derive(Clone, Copy)]
-pub struct Coded;
 
 /// One response to be coded.
 pub struct Work {
     key: CompactCacheKey,
     meta: CacheMeta,
-    body: Arc<Body>,
+    body: Arc<Whole>,
     coding: Coding,
 }
 
@@ -62,23 +58,17 @@ pub fn find(store: &Store, key: &CompactCacheKey, original: &Found) -> Option<Fo
 
 impl Work {
     /// `None`: the original is still being written.
-    pub fn new(
-        key: CompactCacheKey,
-        original: &Found,
-        label: Label,
-        coding: Coding,
-    ) -> Option<Work> {
-        original.body.whole_len()?;
+    pub fn new(key: CompactCacheKey, original: &Found, coding: Coding) -> Option<Work> {
+        let body = Arc::clone(original.body.whole()?);
         let mut meta = original.meta.copy();
-        *meta.response_header_mut() = coded_head(original.meta.head(), coding).ok()?;
+        *meta.response_header_mut() = coded_head(&original.meta.header(), coding).ok()?;
         if let Some(variance) = key.variance.as_deref() {
             meta.set_variance(*variance);
         }
         let extensions = meta.extensions_mut();
         extensions.remove::<Terms>();
         extensions.insert(Coded);
-        extensions.insert(label);
-        let body = Arc::clone(&original.body);
+        extensions.insert(original.meta.label());
         Some(Work {
             key,
             meta,
@@ -98,7 +88,7 @@ impl Work {
             return Ok(false);
         }
         let mut encoder = Encoder::new(self.coding)?;
-        for piece in self.body.chunks().flat_map(|chunk| chunk.chunks(STEP)) {
+        for piece in self.body.pieces().flat_map(|chunk| chunk.chunks(STEP)) {
             write(&mut fill, &encoder.push(piece)?)?;
         }
         write(&mut fill, &encoder.finish()?)?;
@@ -123,7 +113,7 @@ mod tests {
     use pingora_http::ResponseHeader;
 
     use super::*;
-    use crate::cache::store::{Eviction, Purge, Settings};
+    use crate::cache::store::{Eviction, Label, Purge, Settings};
 
     fn store() -> Store {
         Store::new(Settings {
@@ -163,7 +153,7 @@ mod tests {
 
     fn code(store: &Store, original: &Found, coding: Coding) -> CompactCacheKey {
         let key = key_of(&[7; 16], original, coding);
-        let work = Work::new(key.clone(), original, label(), coding).unwrap();
+        let work = Work::new(key.clone(), original, coding).unwrap();
         assert!(work.run(store).unwrap());
         key
     }
@@ -174,13 +164,20 @@ mod tests {
         let first = original(&store, now);
         let key = code(&store, &first, Coding::Gzip);
         let coded = find(&store, &key, &first).unwrap();
-        let bytes: Vec<u8> = coded.body.chunks().flatten().copied().collect();
+        let bytes: Vec<u8> = coded
+            .body
+            .whole()
+            .unwrap()
+            .pieces()
+            .flatten()
+            .copied()
+            .collect();
         let mut text = Vec::new();
         let mut decoder = flate2::read::GzDecoder::new(&bytes[..]);
         decoder.read_to_end(&mut text).unwrap();
         assert!(bytes.len() < 20_000 && text == page()[..10_000].repeat(20));
-        assert_eq!(coded.meta.headers()["content-encoding"], "gzip");
-        assert_eq!(coded.meta.headers()["etag"], "W/\"one\"");
+        assert_eq!(coded.meta.header().headers["content-encoding"], "gzip");
+        assert_eq!(coded.meta.header().headers["etag"], "W/\"one\"");
 
         let other = key_of(&[7; 16], &first, Coding::Brotli);
         assert!(find(&store, &other, &first).is_none());

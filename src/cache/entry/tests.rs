@@ -71,7 +71,7 @@ fn find(store: &Store, request: &HeaderMap, rule: &VaryRule) -> Option<String> {
         rule,
     };
     let stored = wanted.find(store)?;
-    let body: Vec<Bytes> = stored.found.body.chunks().cloned().collect();
+    let body: Vec<Bytes> = stored.found.body.whole().unwrap().shared().collect();
     Some(String::from_utf8(body.concat()).unwrap())
 }
 

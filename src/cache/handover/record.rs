@@ -6,9 +6,8 @@ use bytes::Bytes;
 use pingora_cache::CacheMeta;
 use pingora_cache::key::{CompactCacheKey, HashBinary};
 
-use crate::cache::compress::coded::Coded;
 use crate::cache::entry;
-use crate::cache::store::{Label, Object};
+use crate::cache::store::{Coded, Label, Object};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

@@ -84,8 +84,10 @@ impl Asking {
                 let meant = asks.get(*primary).into_iter().flatten();
                 meant.for_each(|ask| ask.hear(void));
             }
-            Target::At(place) => self.tell_all(|ask| ask.label.is_at(place), void),
-            Target::Below(prefix) => self.tell_all(|ask| ask.label.is_below(prefix), void),
+            Target::At(place) => self.tell_all(|ask| ask.label.place() == *place, void),
+            Target::Below(prefix) => {
+                self.tell_all(|ask| ask.label.place().starts_with(prefix.as_str()), void)
+            }
             Target::All => self.tell_all(|_| true, void),
             Target::Tagged(tag) => self.each(|ask| ask.words.lock().hear_of(tag, void)),
         }
@@ -134,7 +136,10 @@ impl Words {
 
     /// What is left of an answer with this label.
     fn void(&self, label: &Label) -> Option<Void> {
-        let tags = self.of_tags.iter().filter(|(tag, _)| label.has(tag));
+        let tags = self
+            .of_tags
+            .iter()
+            .filter(|(tag, _)| label.tags().any(|of_it| of_it == &**tag));
         tags.map(|(_, void)| *void).max().max(self.of_place)
     }
 }
@@ -168,7 +173,7 @@ impl Asked {
         let void = self.store.with(&self.ask.primary, |shard| {
             let mut fills = shard.fills_mut();
             let filling = fills.find(|filling| filling.id == found.id)?;
-            let void = self.void(&filling.label)?;
+            let void = self.void(&filling.meta.label())?;
             match void {
                 Void::Stale(at) => filling.expire(at),
                 Void::Gone => filling.body.pass(),

@@ -14,7 +14,7 @@ use pingora_cache::storage::{HandleMiss, MissFinishType};
 use pingora_core::{Error, ErrorType, Result};
 
 use super::account::Charge;
-use super::body::{Body, PASSAGE};
+use super::body::{Open, PASSAGE};
 use super::counts::Refused;
 use super::shard::{Entry, Found};
 use super::{Left, Store};
@@ -30,7 +30,7 @@ pub struct Fill {
     key: CompactCacheKey,
     id: u64,
     tag: [u8; 8],
-    body: Arc<Body>,
+    body: Arc<Open>,
     /// For the entry it is to become; `None` once it is refused.
     charge: Option<Charge>,
     /// What the response announces.
@@ -44,7 +44,7 @@ impl Fill {
         store: Store,
         key: CompactCacheKey,
         id: u64,
-        body: Arc<Body>,
+        body: Arc<Open>,
         charge: Option<Charge>,
         length: Option<usize>,
     ) -> Self {
@@ -61,7 +61,7 @@ impl Fill {
     }
 
     #[cfg(test)]
-    pub fn body(&self) -> &Arc<Body> {
+    pub fn body(&self) -> &Arc<Open> {
         &self.body
     }
 
@@ -164,10 +164,9 @@ impl Fill {
             let (Some(fill), Some(charge)) = (fill, charge) else {
                 return (0, None);
             };
-            if fill.body.whole_len().is_none() {
+            let Some(entry) = Entry::new(fill, charge) else {
                 return (0, None);
-            }
-            let entry = Entry::new(fill, charge);
+            };
             (entry.charged(), shard.insert(entry, tick))
         });
         if replaced.is_some() {

@@ -4,27 +4,18 @@
 //! A place is host and path-with-query in one string; a host has no `/` and a path begins with one,
 //! so all of a host, or of a prefix within it, is one range of the sorted places.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Bound;
-use std::sync::Arc;
 
 use super::account::allocated;
+use super::meta::Meta;
 
 /// Where an object belongs. The proxy puts it into the extensions of the `CacheMeta` it stores; an
 /// object without one is found only by its key and by [`Purge::All`](super::purge::Purge).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Label {
-    place: Arc<str>,
-    tags: Arc<[Box<str>]>,
-}
-
-impl Default for Label {
-    fn default() -> Self {
-        Label {
-            place: Arc::from(""),
-            tags: Arc::from([]),
-        }
-    }
+    place: String,
+    tags: Vec<String>,
 }
 
 impl Label {
@@ -33,29 +24,15 @@ impl Label {
         Label::at(&place(host, path), tags)
     }
 
-    /// With host and path in one.
+    /// With host and path in one. No tag has a line break in it: no field of HTTP has one.
     pub fn at<'a>(place: &str, tags: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut tags: Vec<Box<str>> = tags.into_iter().map(Box::from).collect();
+        let mut tags: Vec<String> = tags.into_iter().map(str::to_owned).collect();
         tags.sort_unstable();
         tags.dedup();
         Label {
-            place: Arc::from(place),
-            tags: tags.into(),
+            place: place.to_owned(),
+            tags,
         }
-    }
-
-    pub fn is_at(&self, place: &str) -> bool {
-        &*self.place == place
-    }
-
-    pub fn is_below(&self, prefix: &str) -> bool {
-        self.place.starts_with(prefix)
-    }
-
-    pub fn has(&self, tag: &str) -> bool {
-        self.tags
-            .binary_search_by(|known| (**known).cmp(tag))
-            .is_ok()
     }
 
     pub fn place(&self) -> &str {
@@ -63,14 +40,7 @@ impl Label {
     }
 
     pub fn tags(&self) -> impl Iterator<Item = &str> {
-        self.tags.iter().map(|tag| &**tag)
-    }
-
-    /// Bytes it takes, in the index too: each tag twice, as if no other object had it.
-    pub fn cost(&self) -> usize {
-        let per_tag = |tag: &str| 2 * allocated(tag.len()) + 128;
-        let tags: usize = self.tags().map(per_tag).sum();
-        allocated(self.place.len() + 16) + 64 + tags
+        self.tags.iter().map(String::as_str)
     }
 }
 
@@ -83,24 +53,39 @@ pub fn place(host: &str, path: &str) -> String {
 /// Slots by place and by tag. Holds each slot that was added and not removed, once.
 #[derive(Default)]
 pub struct Index {
-    places: BTreeSet<(Arc<str>, u32)>,
+    places: BTreeSet<Placed>,
     tags: HashMap<Box<str>, BTreeSet<u32>, foldhash::fast::RandomState>,
 }
 
+/// What a place in a B-tree takes, at two thirds of its load.
+const PLACE_BYTES: usize = size_of::<Placed>() * 3 / 2 + 12;
+
+/// What an object takes in the index: of tags, as if no other object had them.
+pub fn cost(meta: &Meta) -> usize {
+    let per_tag = |tag: &str| allocated(tag.len()) + 128;
+    PLACE_BYTES + meta.tags().map(per_tag).sum::<usize>()
+}
+
+/// A slot by its place, which lies with what it leads to.
+struct Placed {
+    meta: Meta,
+    slot: u32,
+}
+
 impl Index {
-    pub fn add(&mut self, slot: u32, label: &Label) {
-        self.places.insert((Arc::clone(&label.place), slot));
-        for tag in &*label.tags {
+    pub fn add(&mut self, slot: u32, meta: &Meta) {
+        self.places.insert(Placed::new(meta, slot));
+        for tag in meta.tags() {
             match self.tags.get_mut(tag) {
                 Some(slots) => slots.insert(slot),
-                None => self.tags.entry(tag.clone()).or_default().insert(slot),
+                None => self.tags.entry(tag.into()).or_default().insert(slot),
             };
         }
     }
 
-    pub fn remove(&mut self, slot: u32, label: &Label) {
-        self.places.remove(&(Arc::clone(&label.place), slot));
-        for tag in &*label.tags {
+    pub fn remove(&mut self, slot: u32, meta: &Meta) {
+        self.places.remove(&Placed::new(meta, slot));
+        for tag in meta.tags() {
             if let Some(slots) = self.tags.get_mut(tag) {
                 slots.remove(&slot);
                 if slots.is_empty() {
@@ -111,11 +96,11 @@ impl Index {
     }
 
     pub fn at(&self, place: &str) -> Vec<u32> {
-        self.from(place, |found| found == place)
+        self.from(place, |found| found == place.as_bytes())
     }
 
     pub fn below(&self, prefix: &str) -> Vec<u32> {
-        self.from(prefix, |found| found.starts_with(prefix))
+        self.from(prefix, |found| found.starts_with(prefix.as_bytes()))
     }
 
     pub fn tagged(&self, tag: &str) -> Vec<u32> {
@@ -123,20 +108,50 @@ impl Index {
         slots.into_iter().flatten().copied().collect()
     }
 
-    fn from(&self, place: &str, belongs: impl Fn(&str) -> bool) -> Vec<u32> {
-        let first = Bound::Included((Arc::from(place), 0));
-        let places = self.places.range((first, Bound::Unbounded));
-        let found = places.take_while(|(place, _)| belongs(place));
-        found.map(|(_, slot)| *slot).collect()
+    fn from(&self, place: &str, belongs: impl Fn(&[u8]) -> bool) -> Vec<u32> {
+        let first = Placed::new(&Meta::bare(&Label::at(place, [])), 0);
+        let found = self.places.range(first..);
+        let found = found.take_while(|placed| belongs(placed.meta.place()));
+        found.map(|placed| placed.slot).collect()
     }
 }
+
+// === impl Placed ===
+
+impl Placed {
+    fn new(meta: &Meta, slot: u32) -> Placed {
+        let meta = meta.clone();
+        Placed { meta, slot }
+    }
+}
+
+impl Ord for Placed {
+    fn cmp(&self, other: &Placed) -> Ordering {
+        let by_place = self.meta.place().cmp(other.meta.place());
+        by_place.then(self.slot.cmp(&other.slot))
+    }
+}
+
+impl PartialOrd for Placed {
+    fn partial_cmp(&self, other: &Placed) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Placed {
+    fn eq(&self, other: &Placed) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Placed {}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn label(host: &str, path: &str, tags: &[&str]) -> Label {
-        Label::new(host, path, tags.iter().copied())
+    fn label(host: &str, path: &str, tags: &[&str]) -> Meta {
+        Meta::bare(&Label::new(host, path, tags.iter().copied()))
     }
 
     #[test]
@@ -158,7 +173,6 @@ mod tests {
         assert_eq!(index.tagged("red"), [0, 1]);
         assert_eq!(index.tagged("blue"), [0, 3]);
         assert!(index.tagged("re").is_empty());
-        assert!(labels[0].has("blue") && !labels[1].has("blue"));
         for (slot, label) in (0..).zip(&labels) {
             index.remove(slot, label);
         }

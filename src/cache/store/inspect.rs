@@ -1,18 +1,16 @@
 //! What is stored for a URL, for people who want to know. Looking counts as no use.
 
-use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderName, StatusCode};
 
 use super::index::place;
 use super::shard::Entry;
-use super::{Label, Store, meta::Meta};
+use super::{Store, meta::Meta};
 
 /// One stored response.
 pub struct Stored {
-    meta: Arc<Meta>,
-    pub label: Label,
+    meta: Meta,
     /// Bytes of its body.
     pub body_bytes: usize,
     /// Bytes of the account it takes, its body's included.
@@ -24,11 +22,10 @@ pub struct Stored {
 impl Stored {
     fn of(entry: &Entry) -> Stored {
         Stored {
-            meta: Arc::clone(&entry.meta),
-            label: entry.label.clone(),
-            body_bytes: entry.body.written(),
+            meta: entry.meta.clone(),
+            body_bytes: entry.body.len(),
             bytes: entry.charged(),
-            variance: entry.key.variance.as_deref().copied(),
+            variance: entry.variance(),
         }
     }
 
@@ -36,8 +33,13 @@ impl Stored {
         self.meta.status()
     }
 
-    pub fn headers(&self) -> &HeaderMap {
-        self.meta.headers()
+    /// The first value of a field.
+    pub fn header(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.meta.value(name)
+    }
+
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        self.meta.tags()
     }
 
     /// From when its `Age` counts.

@@ -1,229 +1,378 @@
-//! What is kept of a response beside its body: a `CacheMeta` that costs a hit no unpacking.
+//! What is kept of a response beside its body, in one allocation: its times, its place and tags, and its
+//! head.
 //!
-//! Pingora's `CacheMeta` cannot be cloned. All its times but two can be set on a new one: `updated`
-//! is only of use as the epoch, which can be set, and `provenance` only matters among variants. So a
-//! copy is made from the parts, except for variants that have been refreshed; those keep Pingora's
-//! packed form of the times (not of the headers) too.
+//! A million small objects are held by what surrounds them, so a head is packed ([`fields`]) and no map.
+//! A hit needs no more than that: it reads the few fields it asks for where they lie, and writes the
+//! rest to the client as they lie. Who needs the maps of Pingora gets them made ([`Meta::header`],
+//! [`Meta::copy`]). A clone is the same one.
 //!
-//! Names and values of the headers lie in one buffer of their own size: the originals are slices of
-//! the buffer in which the head arrived, and would pin it.
+//! Of Pingora's extensions it keeps those that the cache puts there: [`Terms`], [`Label`], [`Coded`].
+//! `updated` and `provenance` of a copy are its creation: only Pingora's own proxy asks for them.
 
-use std::ops::Range;
+use std::str;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, ETAG, LAST_MODIFIED};
-use http::{HeaderMap, HeaderName, StatusCode};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, ETAG, LAST_MODIFIED, VARY};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use pingora_cache::CacheMeta;
-use pingora_http::{ResponseHeader, header_value_from_raw};
+use pingora_cache::key::HashBinary;
+use pingora_http::{ResponseHeader, header_value_from_slice};
+use triomphe::ThinArc;
 
 use super::account::allocated;
 use super::index::Label;
+use crate::cache::rules::freshness::{Source, Terms};
+
+mod fields;
+mod times;
+
+pub use fields::Field;
+use fields::{Fields, push, push_frame, spelled, take_frame};
+use times::{Moment, Span};
 
 /// How long a stale object with a validator is kept for the sake of a 304.
 const REVALIDATION: Duration = Duration::from_secs(3600);
 
-/// What each header takes in the two maps of a `ResponseHeader`, at their usual load.
-const HEADER_OVERHEAD: usize = 2 * 128;
-/// What a `CacheMeta` takes without headers.
-const META_OVERHEAD: usize = 512;
+/// `CacheMeta` counts a response as fresh at its end, [`Terms`] as stale.
+pub const TICK: Duration = Duration::from_nanos(1);
 
-pub struct Meta {
-    kept: CacheMeta,
-    packed: Option<Packed>,
-    cost: usize,
+/// The fields that a variant is found by.
+const SELECTING: [HeaderName; 2] = [VARY, CONTENT_ENCODING];
+
+/// Marks what was made here of another response, in the extensions of its `CacheMeta`: no request is led
+/// to it.
+#[derive(Clone, Copy)]
+pub struct Coded;
+
+#[derive(Clone)]
+pub struct Meta(ThinArc<Kept, u8>);
+
+/// Behind it lie variance, reason, place, tags and fields, as [`Parts`] takes them apart.
+#[derive(Clone)]
+struct Kept {
+    created: Moment,
+    /// When the response was made, as far as that is known.
+    born: Moment,
+    fresh_until: Moment,
+    /// When it was last purged softly.
+    purged: Option<Moment>,
+    stale_while_revalidate: Span,
+    stale_if_error: Span,
+    stale_if_down: Span,
+    /// `None`: it came without terms.
+    source: Option<Source>,
+    may_be_stale: bool,
+    immutable: bool,
+    is_coded: bool,
+    /// Whether it has a field that its variant is found by.
+    varies: bool,
+    /// Whether names are spelled as the origin did.
+    has_case: bool,
+    has_variance: bool,
+    /// Not the usual one of its status.
+    has_reason: bool,
+    version: Version,
+    status: StatusCode,
 }
 
-struct Packed {
-    times: Vec<u8>,
-    no_header: Vec<u8>,
+struct Parts<'a> {
+    variance: Option<HashBinary>,
+    reason: Option<&'a [u8]>,
+    place: &'a [u8],
+    /// With a line break between them.
+    tags: &'a [u8],
+    fields: &'a [u8],
 }
+
+// === impl Meta ===
 
 impl Meta {
-    /// Keeps a copy, and takes the label out.
-    pub fn keep(meta: &CacheMeta) -> (Meta, Option<Label>) {
-        let header = compact(meta.response_header());
-        let mut kept = from_parts(meta, header);
-        let label = kept.extensions_mut().remove();
-        let packed = Packed::of(meta);
-        let cost = cost(&kept) + packed.as_ref().map_or(0, Packed::cost);
-        (Meta { kept, packed, cost }, label)
+    pub fn keep(meta: &CacheMeta) -> Meta {
+        match meta.extensions().get::<Label>() {
+            Some(label) => Meta::labelled(meta, label),
+            None => Meta::labelled(meta, &Label::default()),
+        }
+    }
+
+    /// With another label than its own.
+    pub fn labelled(meta: &CacheMeta, label: &Label) -> Meta {
+        let (kept, header) = (Kept::of(meta), meta.response_header());
+        let mut text = Vec::with_capacity(256);
+        if let Some(variance) = meta.variance() {
+            text.extend_from_slice(&variance);
+        }
+        if let Some(reason) = own_reason(header) {
+            push_frame(&mut text, reason.as_bytes());
+        }
+        push_frame(&mut text, label.place().as_bytes());
+        push_frame(
+            &mut text,
+            label.tags().collect::<Vec<_>>().join("\n").as_bytes(),
+        );
+        if kept.has_case {
+            for (name, value) in header.case_header_iter() {
+                push(&mut text, name.as_slice(), value.as_bytes());
+            }
+        } else {
+            for (name, value) in &header.headers {
+                push(&mut text, spelled(name), value.as_bytes());
+            }
+        }
+        Meta(ThinArc::from_header_and_slice(kept, &text))
+    }
+
+    /// Of a response that says nothing: what is looked for by its label.
+    pub fn bare(label: &Label) -> Meta {
+        let never = SystemTime::UNIX_EPOCH;
+        let nothing = CacheMeta::new(never, never, 0, 0, empty(StatusCode::OK));
+        Meta::labelled(&nothing, label)
     }
 
     /// As Pingora wants it, for one request.
     pub fn copy(&self) -> CacheMeta {
-        let header = self.kept.response_header_copy();
-        let packed = self.packed.as_ref().and_then(Packed::unpack);
-        let Some(mut copy) = packed else {
-            return from_parts(&self.kept, header);
-        };
-        *copy.response_header_mut() = header;
-        copy.extensions_mut().clone_from(self.kept.extensions());
+        let mut copy = CacheMeta::new(
+            self.fresh_until(),
+            self.created(),
+            self.kept().stale_while_revalidate.seconds(),
+            self.kept()
+                .stale_if_error
+                .seconds()
+                .max(self.kept().stale_if_down.seconds()),
+            self.header(),
+        );
+        if self.kept().born != self.kept().created {
+            copy.set_epoch_override(self.born());
+        }
+        if let Some(variance) = self.parts().variance {
+            copy.set_variance(variance);
+        }
+        if let Some(terms) = self.terms() {
+            copy.extensions_mut().insert(terms);
+        }
+        if self.is_coded() {
+            copy.extensions_mut().insert(Coded);
+        }
         copy
     }
 
     /// The same at the same cost, stale since `at` or earlier.
     pub fn expired(&self, at: SystemTime) -> Meta {
-        let mut copy = self.copy();
-        copy.expire_at(at);
-        let (kept, _) = Meta::keep(&copy);
-        Meta {
-            cost: self.cost,
-            ..kept
+        let at = Moment::of(at);
+        let kept = Kept {
+            fresh_until: self.kept().fresh_until.min(at),
+            purged: Some(at),
+            ..self.kept().clone()
+        };
+        Meta(ThinArc::from_header_and_slice(kept, &self.0.slice))
+    }
+
+    /// The head, in maps of its own. What Pingora refuses to have in a head cannot have come in one.
+    pub fn header(&self) -> ResponseHeader {
+        self.rebuilt().unwrap_or_else(|_| empty(self.status()))
+    }
+
+    fn rebuilt(&self) -> pingora_core::Result<ResponseHeader> {
+        let (kept, parts) = (self.kept(), self.parts());
+        let size = Some(Fields(parts.fields).count());
+        let mut header = match kept.has_case {
+            true => ResponseHeader::build(kept.status, size)?,
+            false => ResponseHeader::build_no_case(kept.status, size)?,
+        };
+        for Field { name, value } in Fields(parts.fields) {
+            header.append_header(Bytes::copy_from_slice(name), header_value_from_slice(value))?;
         }
+        header.set_version(kept.version);
+        let reason = parts.reason.map(String::from_utf8_lossy);
+        header.set_reason_phrase(reason.as_deref())?;
+        Ok(header)
     }
 
-    pub fn head(&self) -> &ResponseHeader {
-        self.kept.response_header()
-    }
-
-    /// What was put into the extensions of the `CacheMeta`.
-    pub fn extension<T: Send + Sync + 'static>(&self) -> Option<&T> {
-        self.kept.extensions().get()
+    /// For how long it may be used, if the cache said so when it was stored.
+    pub fn terms(&self) -> Option<Terms> {
+        let (kept, born) = (self.kept(), self.born());
+        let stale_from = self.fresh_until() + TICK;
+        Some(Terms {
+            source: kept.source?,
+            lifetime: stale_from.duration_since(born).unwrap_or_default(),
+            born,
+            may_be_stale: kept.may_be_stale,
+            immutable: kept.immutable,
+            stale_while_revalidate: kept.stale_while_revalidate.duration(),
+            stale_if_error: kept.stale_if_error.duration(),
+            stale_if_down: kept.stale_if_down.duration(),
+        })
     }
 
     /// Bytes it takes.
     pub fn cost(&self) -> usize {
-        self.cost
+        let counters = 2 * size_of::<usize>();
+        allocated(counters + size_of::<Kept>() + self.0.slice.len())
     }
 
     pub fn created(&self) -> SystemTime {
-        self.kept.created()
+        self.kept().created.time()
     }
 
     /// When the response was made, as far as that is known.
     pub fn born(&self) -> SystemTime {
-        self.kept.epoch()
+        self.kept().born.time()
     }
 
     pub fn fresh_until(&self) -> SystemTime {
-        self.kept.fresh_until()
+        self.kept().fresh_until.time()
+    }
+
+    /// When it was last purged softly.
+    pub fn purged(&self) -> Option<SystemTime> {
+        self.kept().purged.map(Moment::time)
+    }
+
+    /// Whether it was made here of another.
+    pub fn is_coded(&self) -> bool {
+        self.kept().is_coded
     }
 
     pub fn status(&self) -> StatusCode {
-        self.kept.response_header().status
+        self.kept().status
     }
 
-    pub fn headers(&self) -> &HeaderMap {
-        self.kept.headers()
+    /// Whether its status line says something of its own.
+    pub fn has_reason(&self) -> bool {
+        self.kept().has_reason
+    }
+
+    /// Host and path with query, in one.
+    pub fn place(&self) -> &[u8] {
+        self.parts().place
+    }
+
+    pub fn tags(&self) -> impl Iterator<Item = &str> {
+        let tags = str::from_utf8(self.parts().tags).unwrap_or_default();
+        tags.split('\n').filter(|tag| !tag.is_empty())
+    }
+
+    pub fn label(&self) -> Label {
+        Label::at(&String::from_utf8_lossy(self.place()), self.tags())
+    }
+
+    /// The fields of the head.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
+        Fields(self.parts().fields)
+    }
+
+    /// The values of a field, line by line.
+    pub fn values<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> {
+        let named = self.fields().filter(move |field| field.is(name));
+        named.map(|field| field.value)
+    }
+
+    /// The first value of a field.
+    pub fn value(&self, name: &HeaderName) -> Option<&[u8]> {
+        let field = self.fields().find(|field| field.is(name));
+        field.map(|field| field.value)
+    }
+
+    /// The fields that its variant is found by. Most responses have none, and then this costs nothing.
+    pub fn selecting(&self) -> HeaderMap {
+        let mut selecting = HeaderMap::new();
+        for name in SELECTING.iter().filter(|_| self.kept().varies) {
+            for value in self.values(name) {
+                selecting.append(name, header_value_from_slice(value));
+            }
+        }
+        selecting
     }
 
     /// The length the response announces.
     pub fn content_length(&self) -> Option<usize> {
-        let value = self.kept.headers().get(CONTENT_LENGTH)?;
-        value.to_str().ok()?.parse().ok()
+        let value = self.value(&CONTENT_LENGTH)?;
+        str::from_utf8(value).ok()?.parse().ok()
     }
 
     /// Until when it can be of use: fresh, served stale, or revalidated.
     pub fn useful_until(&self) -> SystemTime {
-        let meta = &self.kept;
-        let seconds = meta.stale_while_revalidate_sec();
-        let stale = Duration::from_secs(seconds.max(meta.stale_if_error_sec()).into());
-        let headers = meta.headers();
-        let has_validator = headers.contains_key(ETAG) || headers.contains_key(LAST_MODIFIED);
-        let kept = if has_validator {
-            REVALIDATION
-        } else {
-            Duration::ZERO
-        };
-        let fresh_until = meta.fresh_until();
+        let kept = self.kept();
+        let windows = [
+            kept.stale_while_revalidate,
+            kept.stale_if_error,
+            kept.stale_if_down,
+        ];
+        let stale = windows.into_iter().map(Span::duration).max();
+        let has_validator = self.value(&ETAG).or(self.value(&LAST_MODIFIED)).is_some();
+        let revalidated = has_validator.then_some(REVALIDATION);
+        let fresh_until = self.fresh_until();
         fresh_until
-            .checked_add(stale.max(kept))
+            .checked_add(stale.max(revalidated).unwrap_or_default())
             .unwrap_or(fresh_until)
     }
-}
 
-fn from_parts(meta: &CacheMeta, header: ResponseHeader) -> CacheMeta {
-    let mut copy = CacheMeta::new(
-        meta.fresh_until(),
-        meta.created(),
-        meta.stale_while_revalidate_sec(),
-        meta.stale_if_error_sec(),
-        header,
-    );
-    if meta.epoch() != meta.created() {
-        copy.set_epoch_override(meta.epoch());
-    }
-    if let Some(variance) = meta.variance() {
-        copy.set_variance(variance);
-    }
-    copy.extensions_mut().clone_from(meta.extensions());
-    copy
-}
-
-impl Packed {
-    /// Only of a variant whose provenance is not its creation.
-    fn of(meta: &CacheMeta) -> Option<Packed> {
-        if meta.variance().is_none() || meta.provenance() == meta.created() {
-            return None;
-        }
-        let empty = ResponseHeader::build(200, None).ok()?;
-        let epoch = SystemTime::UNIX_EPOCH;
-        let bare = CacheMeta::new(epoch, epoch, 0, 0, empty);
-        Some(Packed {
-            times: meta.serialize().ok()?.0,
-            no_header: bare.serialize().ok()?.1,
-        })
+    fn kept(&self) -> &Kept {
+        &self.0.header.header
     }
 
-    fn unpack(&self) -> Option<CacheMeta> {
-        CacheMeta::deserialize(&self.times, &self.no_header).ok()
-    }
-
-    fn cost(&self) -> usize {
-        allocated(self.times.len()) + allocated(self.no_header.len())
-    }
-}
-
-fn cost(meta: &CacheMeta) -> usize {
-    let headers = meta.headers();
-    let text = |(name, value): (&HeaderName, &http::HeaderValue)| name.as_str().len() + value.len();
-    let texts: usize = headers.iter().map(text).sum();
-    META_OVERHEAD + headers.len() * HEADER_OVERHEAD + allocated(texts)
-}
-
-/// The same header in memory of its own.
-fn compact(header: &ResponseHeader) -> ResponseHeader {
-    rebuild(header).unwrap_or_else(|| header.clone())
-}
-
-fn rebuild(header: &ResponseHeader) -> Option<ResponseHeader> {
-    let mut text = Vec::new();
-    let mut take = |part: &[u8]| -> Range<usize> {
-        let start = text.len();
-        text.extend_from_slice(part);
-        start..text.len()
-    };
-    let size = Some(header.headers.len());
-    let mut fields = Vec::with_capacity(header.headers.len());
-    if header.has_case() {
-        for (name, value) in header.case_header_iter() {
-            fields.push((take(name.as_slice()), take(value.as_bytes())));
-        }
-    } else {
-        for (name, value) in &header.headers {
-            fields.push((take(name.as_str().as_bytes()), take(value.as_bytes())));
-        }
-    }
-    text.shrink_to_fit();
-    let text = Bytes::from(text);
-    let mut copy = match header.has_case() {
-        true => ResponseHeader::build(header.status, size).ok()?,
-        false => ResponseHeader::build_no_case(header.status, size).ok()?,
-    };
-    for (name, value) in fields {
-        let value = header_value_from_raw(text.slice(value));
-        match header.has_case() {
-            true => copy.append_header(text.slice(name), value).ok()?,
-            false => {
-                let name = HeaderName::from_bytes(&text[name]).ok()?;
-                copy.append_header(name, value).ok()?
-            }
+    fn parts(&self) -> Parts<'_> {
+        let mut rest = &self.0.slice;
+        let variance = match self.kept().has_variance {
+            true => rest.split_off(..size_of::<HashBinary>()),
+            false => None,
         };
+        Parts {
+            variance: variance.and_then(|hash| hash.try_into().ok()),
+            reason: self.kept().has_reason.then(|| take_frame(&mut rest)),
+            place: take_frame(&mut rest),
+            tags: take_frame(&mut rest),
+            fields: rest,
+        }
     }
-    copy.set_version(header.version);
-    copy.set_reason_phrase(header.get_reason_phrase()).ok()?;
-    Some(copy)
+}
+
+// === impl Kept ===
+
+impl Kept {
+    fn of(meta: &CacheMeta) -> Kept {
+        let (header, terms) = (meta.response_header(), meta.extensions().get::<Terms>());
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+        let error = seconds(meta.stale_if_error_sec());
+        let revalidate = seconds(meta.stale_while_revalidate_sec());
+        Kept {
+            created: Moment::of(meta.created()),
+            born: Moment::of(meta.epoch()),
+            fresh_until: Moment::of(meta.fresh_until()),
+            purged: None,
+            stale_while_revalidate: Span::of(
+                terms.map_or(revalidate, |terms| terms.stale_while_revalidate),
+            ),
+            stale_if_error: Span::of(terms.map_or(error, |terms| terms.stale_if_error)),
+            stale_if_down: Span::of(terms.map_or(error, |terms| terms.stale_if_down)),
+            source: terms.map(|terms| terms.source),
+            may_be_stale: terms.is_some_and(|terms| terms.may_be_stale),
+            immutable: terms.is_some_and(|terms| terms.immutable),
+            is_coded: meta.extensions().get::<Coded>().is_some(),
+            varies: SELECTING
+                .iter()
+                .any(|name| header.headers.contains_key(name)),
+            has_case: header.has_case(),
+            has_variance: meta.variance().is_some(),
+            has_reason: own_reason(header).is_some(),
+            version: header.version,
+            status: header.status,
+        }
+    }
+}
+
+/// The reason of a status line, if it is not the usual one.
+fn own_reason(header: &ResponseHeader) -> Option<&str> {
+    let usual = header.status.canonical_reason();
+    header
+        .get_reason_phrase()
+        .filter(|reason| Some(*reason) != usual)
+}
+
+fn empty(status: StatusCode) -> ResponseHeader {
+    let mut empty = http::Response::new(());
+    *empty.status_mut() = status;
+    empty.into_parts().0.into()
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@ use super::lru::Lru;
 use super::s3fifo::S3Fifo;
 use crate::config::model::Eviction;
 
+/// What an object takes in the larger of the two: a place in both queues and what is known of it, in lists
+/// that grow by doubling, and its ghost.
+pub const ORDER_BYTES: usize = 80;
+
 /// The order of one shard's slots. Its caller keeps it in step with the slots that are in use.
 pub enum Order {
     Lru(Lru),

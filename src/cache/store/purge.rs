@@ -76,7 +76,7 @@ impl Target<'_> {
 
     fn slots(&self, shard: &Shard) -> Vec<u32> {
         match self {
-            Target::Family(primary) => shard.family(primary).to_vec(),
+            Target::Family(primary) => shard.family(primary).collect(),
             Target::At(place) => shard.index.at(place),
             Target::Below(prefix) => shard.index.below(prefix),
             Target::Tagged(tag) => shard.index.tagged(tag),
@@ -87,9 +87,9 @@ impl Target<'_> {
     fn means(&self, fill: &Filling) -> bool {
         let is_meant = match self {
             Target::Family(primary) => fill.key.primary == **primary,
-            Target::At(place) => fill.label.is_at(place),
-            Target::Below(prefix) => fill.label.is_below(prefix),
-            Target::Tagged(tag) => fill.label.has(tag),
+            Target::At(place) => fill.meta.place() == place.as_bytes(),
+            Target::Below(prefix) => fill.meta.place().starts_with(prefix.as_bytes()),
+            Target::Tagged(tag) => fill.meta.tags().any(|known| known == *tag),
             Target::All => true,
         };
         is_meant && !fill.body.is_passing()

@@ -4,7 +4,6 @@
 
 use std::any::Any;
 use std::pin::pin;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -20,7 +19,7 @@ use super::body::Body;
 use super::shard::Found;
 
 pub struct Reader {
-    body: Arc<Body>,
+    body: Body,
     id: u64,
     /// Of the next byte.
     at: usize,
@@ -32,7 +31,7 @@ pub struct Reader {
 
 impl Reader {
     /// `id` is the generation of the body's entry.
-    pub fn new(body: Arc<Body>, id: u64) -> Self {
+    pub fn new(body: Body, id: u64) -> Self {
         Reader {
             ticket: body.register(),
             body,
@@ -43,26 +42,24 @@ impl Reader {
     }
 
     pub fn of(found: &Found) -> Reader {
-        Reader::new(Arc::clone(&found.body), found.id)
+        Reader::new(found.body.clone(), found.id)
     }
 
     /// The next piece; `None` at the end of the body or of the range. Safe to cancel.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        loop {
-            let body = Arc::clone(&self.body);
-            let mut changed = pin!(body.changed());
+        while let Body::Open(open) = self.body.clone() {
+            let mut changed = pin!(open.changed());
             changed.as_mut().enable();
             match self.read() {
-                Read::Piece(bytes) => return Ok(Some(bytes)),
-                Read::End => return Ok(None),
-                Read::Failed => return Err(failed()),
                 Read::Wait => changed.await,
+                read => return outcome(read),
             }
         }
+        outcome(self.read())
     }
 
     #[cfg(test)]
-    pub fn body(&self) -> &Arc<Body> {
+    pub fn body(&self) -> &Body {
         &self.body
     }
 
@@ -73,6 +70,14 @@ impl Reader {
             self.at += bytes.len();
         }
         read
+    }
+}
+
+fn outcome(read: Read) -> Result<Option<Bytes>> {
+    match read {
+        Read::Piece(bytes) => Ok(Some(bytes)),
+        Read::End => Ok(None),
+        Read::Wait | Read::Failed => Err(failed()),
     }
 }
 
@@ -93,10 +98,8 @@ impl Drop for Reader {
 impl HandleHit for Reader {
     async fn read_body(&mut self) -> Result<Option<Bytes>> {
         match self.read() {
-            Read::Piece(bytes) => Ok(Some(bytes)),
-            Read::End => Ok(None),
-            Read::Failed => Err(failed()),
             Read::Wait => self.next().await,
+            read => outcome(read),
         }
     }
 

@@ -7,18 +7,23 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 use pingora_cache::key::{CompactCacheKey, HashBinary};
 use slab::Slab;
 
 use super::account::Charge;
-use super::body::{BODY_OVERHEAD, Body};
-use super::index::{Index, Label};
+use super::body::{Body, OPEN_BYTES, Open, WHOLE_BYTES, Whole};
+use super::index::{self, Index};
 use super::meta::Meta;
-use super::order::Order;
+use super::order::{ORDER_BYTES, Order};
 use crate::config::model::Eviction;
+
+mod family;
+
+use family::{FAMILY_BYTES, OLDEST};
 
 /// Variants kept of one URL; one more replaces the oldest.
 const VARIANTS_MAX: usize = 16;
@@ -26,46 +31,67 @@ const VARIANTS_MAX: usize = 16;
 /// How many entries that are being read are passed over before a shard gives up.
 const SPARED_MAX: usize = 32;
 
-/// What an entry takes beside body, headers and label: its slot, and its places in the map of
-/// families, the orders (with its ghost) and the index of expiry, at their usual load.
-pub const ENTRY_OVERHEAD: usize = size_of::<Entry>() * 3 / 2 + 320 + BODY_OVERHEAD;
+/// What an entry takes beside meta, index and the bytes of its body: its slot in a list that grows by
+/// doubling, and its places in its family, the order of eviction and the index of expiry (a B-tree
+/// that is filled in rising order is half full).
+const ENTRY_OVERHEAD: usize = size_of::<Entry>() * 3 / 2
+    + WHOLE_BYTES
+    + FAMILY_BYTES
+    + ORDER_BYTES
+    + size_of::<(u32, u32)>() * 2
+    + 12;
 
 /// An object.
 pub struct Entry {
-    pub key: CompactCacheKey,
+    primary: HashBinary,
+    variance: Option<Box<HashBinary>>,
     /// The generation: no two entries of a store have the same.
     pub id: u64,
-    pub meta: Arc<Meta>,
-    pub body: Arc<Body>,
-    pub label: Label,
+    pub meta: Meta,
+    pub body: Arc<Whole>,
     /// For all but the body.
     pub charge: Charge,
-    /// When it was last purged softly.
-    pub expired_at: Option<SystemTime>,
     /// As it stands in the index of expiry.
-    until: SystemTime,
+    until: u32,
+    /// The next older one of its family.
+    older: u32,
 }
 
 impl Entry {
-    pub fn new(fill: Filling, charge: Charge) -> Self {
-        Entry {
-            until: fill.meta.useful_until(),
-            key: fill.key,
+    /// `None`: the body is not whole.
+    pub fn new(fill: Filling, mut charge: Charge) -> Option<Self> {
+        charge.shrink_to(entry_cost(&fill.meta));
+        Some(Entry {
+            primary: fill.key.primary,
+            variance: fill.key.variance,
             id: fill.id,
-            meta: fill.meta,
-            body: fill.body,
-            label: fill.label,
+            body: Arc::clone(fill.body.whole()?),
             charge,
-            expired_at: fill.expired_at,
+            until: last_second(&fill.meta),
+            older: OLDEST,
+            meta: fill.meta,
+        })
+    }
+
+    pub fn key(&self) -> CompactCacheKey {
+        CompactCacheKey {
+            primary: self.primary,
+            variance: self.variance.clone(),
+            user_tag: Box::default(),
         }
+    }
+
+    /// Which variant of its URL it is.
+    pub fn variance(&self) -> Option<HashBinary> {
+        self.variance.as_deref().copied()
     }
 
     fn found(&self) -> Found {
         Found {
-            meta: Arc::clone(&self.meta),
-            body: Arc::clone(&self.body),
+            meta: self.meta.clone(),
+            body: Body::Whole(Arc::clone(&self.body)),
             id: self.id,
-            variance: self.key.variance.as_deref().copied(),
+            variance: self.variance(),
         }
     }
 
@@ -75,27 +101,40 @@ impl Entry {
     }
 }
 
-/// What an entry takes beside its body.
-pub fn entry_cost(meta: &Meta, label: &Label) -> usize {
-    ENTRY_OVERHEAD + meta.cost() + label.cost()
+/// What an entry takes beside the bytes of its body.
+pub fn entry_cost(meta: &Meta) -> usize {
+    ENTRY_OVERHEAD + meta.cost() + index::cost(meta)
+}
+
+/// What an entry takes until it is one, beside the bytes of its body.
+pub fn fill_cost(meta: &Meta) -> usize {
+    entry_cost(meta) + OPEN_BYTES
+}
+
+/// The second, since 1970, after which an object is of no use.
+fn last_second(meta: &Meta) -> u32 {
+    let rounded_up = Duration::from_nanos(999_999_999);
+    seconds(meta.useful_until() + rounded_up)
+}
+
+fn seconds(time: SystemTime) -> u32 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    u32::try_from(since.unwrap_or_default().as_secs()).unwrap_or(u32::MAX)
 }
 
 /// An object that is being written. Readers find it unless its body passes through.
 pub struct Filling {
     pub key: CompactCacheKey,
     pub id: u64,
-    pub meta: Arc<Meta>,
-    pub body: Arc<Body>,
-    pub label: Label,
-    /// When it was last purged softly.
-    pub expired_at: Option<SystemTime>,
+    pub meta: Meta,
+    pub body: Arc<Open>,
 }
 
 /// What a lookup finds.
 #[derive(Clone)]
 pub struct Found {
-    pub meta: Arc<Meta>,
-    pub body: Arc<Body>,
+    pub meta: Meta,
+    pub body: Body,
     pub id: u64,
     /// Which variant it is.
     pub variance: Option<HashBinary>,
@@ -103,10 +142,13 @@ pub struct Found {
 
 pub struct Shard {
     entries: Slab<Entry>,
-    families: HashMap<HashBinary, Vec<u32>, RandomState>,
+    /// The newest of each family.
+    newest: HashTable<u32>,
+    hasher: RandomState,
     fills: HashMap<HashBinary, Vec<Filling>, RandomState>,
     order: Order,
-    expiry: BTreeSet<(SystemTime, u32)>,
+    /// By the second after which it is of no use.
+    expiry: BTreeSet<(u32, u32)>,
     pub index: Index,
 }
 
@@ -114,7 +156,8 @@ impl Shard {
     pub fn new(eviction: Eviction) -> Self {
         Shard {
             entries: Slab::new(),
-            families: HashMap::default(),
+            newest: HashTable::new(),
+            hasher: RandomState::default(),
             fills: HashMap::default(),
             order: Order::new(eviction),
             expiry: BTreeSet::new(),
@@ -150,19 +193,17 @@ impl Shard {
     pub fn ranked(&self) -> Vec<(u64, usize, CompactCacheKey)> {
         let ranked = |(slot, entry): (usize, &Entry)| {
             let rank = self.order.rank(slot as u32);
-            (rank, entry.body.written(), entry.key.clone())
+            (rank, entry.body.len(), entry.key())
         };
         self.entries.iter().map(ranked).collect()
     }
 
-    /// All variants of a URL.
-    pub fn family(&self, primary: &HashBinary) -> &[u32] {
-        self.families.get(primary).map_or(&[], Vec::as_slice)
-    }
-
     pub fn slot(&self, key: &CompactCacheKey) -> Option<u32> {
-        let has_key = |slot: &&u32| self.get(**slot).is_some_and(|entry| entry.key == *key);
-        self.family(&key.primary).iter().find(has_key).copied()
+        let is_meant = |slot: &u32| {
+            self.get(*slot)
+                .is_some_and(|entry| entry.variance == key.variance)
+        };
+        self.family(&key.primary).find(is_meant)
     }
 
     /// The newest object that is being written, else the stored one, which counts as used.
@@ -188,10 +229,9 @@ impl Shard {
             return Some(fill.found());
         }
         drop(meant);
-        let mut slots = self.family(primary).iter().rev().copied();
-        let slot = slots.find(|slot| {
+        let slot = self.family(primary).find(|slot| {
             let entry = self.get(*slot);
-            entry.is_some_and(|entry| is_meant(&entry.meta, entry.key.variance.as_deref()))
+            entry.is_some_and(|entry| is_meant(&entry.meta, entry.variance.as_deref()))
         })?;
         self.order.touch(slot, tick);
         self.get(slot).map(Entry::found)
@@ -199,8 +239,8 @@ impl Shard {
 
     /// All of a URL, newest first.
     pub fn variants(&self, primary: &HashBinary) -> Vec<Found> {
-        let slots = self.family(primary).iter().rev();
-        let stored = slots.filter_map(|slot| self.get(*slot).map(Entry::found));
+        let slots = self.family(primary);
+        let stored = slots.filter_map(|slot| self.get(slot).map(Entry::found));
         let fills = self.open_fills(primary).map(Filling::found);
         fills.chain(stored).collect()
     }
@@ -245,15 +285,15 @@ impl Shard {
 
     /// Puts an entry in the place of the one with its key; hands back what had to go for it.
     pub fn insert(&mut self, entry: Entry, tick: u64) -> Option<Entry> {
-        let replaced = self.slot(&entry.key).or_else(|| self.surplus(&entry.key));
+        let key = entry.key();
+        let replaced = self.slot(&key).or_else(|| self.surplus(&key));
         let replaced = replaced.and_then(|slot| self.remove(slot));
-        let (fingerprint, bytes) = (fingerprint(&entry.key), entry.charged());
-        let (primary, until) = (entry.key.primary, entry.until);
+        let (fingerprint, bytes, until) = (fingerprint(&key), entry.charged(), entry.until);
         let vacant = self.entries.vacant_entry();
         let slot = vacant.key() as u32;
-        self.index.add(slot, &entry.label);
+        self.index.add(slot, &entry.meta);
         vacant.insert(entry);
-        self.families.entry(primary).or_default().push(slot);
+        self.join_family(slot);
         self.expiry.insert((until, slot));
         self.order.admit(slot, tick, fingerprint, bytes);
         replaced
@@ -261,10 +301,13 @@ impl Shard {
 
     /// The oldest variant, if there is no place for one more. The primary slot leads to the others.
     fn surplus(&self, key: &CompactCacheKey) -> Option<u32> {
-        let family = self.family(&key.primary);
-        let is_variant = |slot: &&u32| self.get(**slot).is_some_and(|e| e.key.variance.is_some());
-        let is_full = key.variance.is_some() && family.len() > VARIANTS_MAX;
-        family.iter().find(is_variant).filter(|_| is_full).copied()
+        let is_full = key.variance.is_some() && self.family(&key.primary).count() > VARIANTS_MAX;
+        let is_variant = |slot: &u32| {
+            self.get(*slot)
+                .is_some_and(|entry| entry.variance.is_some())
+        };
+        let variants = self.family(&key.primary).filter(is_variant);
+        variants.last().filter(|_| is_full)
     }
 
     pub fn remove(&mut self, slot: u32) -> Option<Entry> {
@@ -275,15 +318,10 @@ impl Shard {
 
     /// Takes it out of everything but the order.
     fn take(&mut self, slot: u32) -> Option<Entry> {
+        self.leave_family(slot);
         let entry = self.entries.try_remove(slot as usize)?;
-        self.index.remove(slot, &entry.label);
+        self.index.remove(slot, &entry.meta);
         self.expiry.remove(&(entry.until, slot));
-        if let Some(family) = self.families.get_mut(&entry.key.primary) {
-            family.retain(|member| *member != slot);
-            if family.is_empty() {
-                self.families.remove(&entry.key.primary);
-            }
-        }
         Some(entry)
     }
 
@@ -306,35 +344,33 @@ impl Shard {
     /// Takes out one entry that is of no use any more.
     pub fn take_expired(&mut self, now: SystemTime) -> Option<Entry> {
         let (until, slot) = *self.expiry.first()?;
-        (until < now).then(|| self.remove(slot)).flatten()
+        (until < seconds(now)).then(|| self.remove(slot)).flatten()
     }
 
-    /// Gives an entry new headers and times, at a new charge, and a new label.
-    pub fn renew(&mut self, slot: u32, meta: Meta, label: Label, charge: Charge) {
+    /// Gives an entry a new head and times, and a new label, at a new charge.
+    pub fn renew(&mut self, slot: u32, meta: Meta, charge: Charge) {
         self.set_meta(slot, meta);
         if let Some(entry) = self.entries.get_mut(slot as usize) {
-            self.index.remove(slot, &entry.label);
-            self.index.add(slot, &label);
-            entry.label = label;
             entry.charge = charge;
+            entry.charge.shrink_to(entry_cost(&entry.meta));
         }
     }
 
     fn set_meta(&mut self, slot: u32, meta: Meta) {
         if let Some(entry) = self.entries.get_mut(slot as usize) {
-            let until = meta.useful_until();
+            let until = last_second(&meta);
             self.expiry.remove(&(entry.until, slot));
             self.expiry.insert((until, slot));
             entry.until = until;
-            entry.meta = Arc::new(meta);
+            self.index.remove(slot, &entry.meta);
+            self.index.add(slot, &meta);
+            entry.meta = meta;
         }
     }
 
     /// Marks an entry stale.
     pub fn expire(&mut self, slot: u32, now: SystemTime) {
-        if let Some(entry) = self.entries.get_mut(slot as usize) {
-            entry.expired_at = Some(now);
-            let meta = entry.meta.expired(now);
+        if let Some(meta) = self.get(slot).map(|entry| entry.meta.expired(now)) {
             self.set_meta(slot, meta);
         }
     }
@@ -347,8 +383,8 @@ impl Shard {
 impl Filling {
     fn found(&self) -> Found {
         Found {
-            meta: Arc::clone(&self.meta),
-            body: Arc::clone(&self.body),
+            meta: self.meta.clone(),
+            body: Body::Open(Arc::clone(&self.body)),
             id: self.id,
             variance: self.key.variance.as_deref().copied(),
         }
@@ -356,8 +392,7 @@ impl Filling {
 
     /// Marks it stale from its start.
     pub fn expire(&mut self, now: SystemTime) {
-        self.expired_at = Some(now);
-        self.meta = Arc::new(self.meta.expired(now));
+        self.meta = self.meta.expired(now);
     }
 }
 

@@ -13,7 +13,9 @@ use pingora_cache::trace::Span;
 use pingora_http::ResponseHeader;
 use proptest::prelude::*;
 
+use super::body::Body;
 use super::reader::{Read, Reader};
+use super::shard::entry_cost;
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -536,24 +538,34 @@ async fn ranges_are_read_from_whole_bodies_in_any_order() {
 /// The account against a count of everything that is alive: entries, fills, and bodies of either or
 /// of readers, each once; and each of their charges against what it is for.
 fn recount(store: &Store, fills: &[Fill], readers: &[Reader]) {
-    let mut bodies: BTreeMap<*const Body, Arc<Body>> = BTreeMap::new();
+    let (mut open, mut whole) = (BTreeMap::new(), BTreeMap::new());
     let mut sum = 0;
     for cell in &store.0.shards {
         let shard = cell.shard.lock();
         for entry in shard.entries() {
-            assert_eq!(entry.charge.bytes(), entry_cost(&entry.meta, &entry.label));
+            assert_eq!(entry.charge.bytes(), entry_cost(&entry.meta));
             sum += entry.charge.bytes();
-            bodies.insert(Arc::as_ptr(&entry.body), Arc::clone(&entry.body));
+            whole.insert(Arc::as_ptr(&entry.body), Arc::clone(&entry.body));
         }
     }
-    for fill in fills {
-        sum += fill.charged();
-        bodies.insert(Arc::as_ptr(fill.body()), Arc::clone(fill.body()));
+    sum += fills.iter().map(Fill::charged).sum::<usize>();
+    let of_fills = fills.iter().map(|fill| Body::Open(Arc::clone(fill.body())));
+    for body in of_fills.chain(readers.iter().map(|reader| reader.body().clone())) {
+        match &body {
+            Body::Open(body) if body.whole().is_none() => {
+                open.insert(Arc::as_ptr(body), Arc::clone(body));
+            }
+            body => {
+                let body = body.whole().unwrap();
+                whole.insert(Arc::as_ptr(body), Arc::clone(body));
+            }
+        }
     }
-    for reader in readers {
-        bodies.insert(Arc::as_ptr(reader.body()), Arc::clone(reader.body()));
+    for body in open.values() {
+        body.check();
+        sum += body.charged();
     }
-    for body in bodies.values() {
+    for body in whole.values() {
         body.check();
         sum += body.charged();
     }
@@ -573,7 +585,7 @@ fn schedule(seed: u64, eviction: Eviction) {
             0..=2 => {
                 let length = random.bool().then(|| random.usize(0..40_000));
                 let fill = store.begin(name, &response(length));
-                readers.push(Reader::new(Arc::clone(fill.body()), 0));
+                readers.push(Reader::new(Body::Open(Arc::clone(fill.body())), 0));
                 fills.push(fill);
             }
             3..=5 if !fills.is_empty() => {
@@ -682,9 +694,7 @@ proptest! {
             match step {
                 Step::Put(name, size) => {
                     let meta = response(Some(size));
-                    let (kept, _) = meta::Meta::keep(&meta);
-                    let entry = entry_cost(&kept, &Label::default());
-                    let needed = entry + body::estimate(size);
+                    let needed = fill_cost(&Meta::keep(&meta)) + body::estimate(size);
                     let cost = put(&store, key(name), &meta, &vec![0; size]);
                     model.put(name, needed, cost, limit);
                 }

@@ -8,7 +8,7 @@ use pingora_cache::CacheMeta;
 use pingora_cache::key::CompactCacheKey;
 
 use super::shard::Entry;
-use super::{Label, Store};
+use super::{Label, Meta, Store};
 
 /// An entry with all that makes it, apart from a store.
 pub struct Object {
@@ -43,18 +43,18 @@ impl Store {
 
     fn object(&self, key: &CompactCacheKey) -> Option<Object> {
         let parts = |entry: &Entry| {
-            let (meta, body) = (Arc::clone(&entry.meta), Arc::clone(&entry.body));
-            (meta, body, entry.label.clone())
+            let (meta, body) = (entry.meta.clone(), Arc::clone(&entry.body));
+            (meta, body)
         };
-        let (meta, body, label) = self.with(&key.primary, |shard| {
+        let (meta, body) = self.with(&key.primary, |shard| {
             let slot = shard.slot(key)?;
             shard.get(slot).map(parts)
         })?;
         Some(Object {
             key: key.clone(),
             meta: meta.copy(),
-            label,
-            body: body.chunks().cloned().collect(),
+            label: meta.label(),
+            body: body.shared().collect(),
         })
     }
 
@@ -65,7 +65,7 @@ impl Store {
             let slot = self.with(&key.primary, |shard| shard.slot(key));
             slot.is_some()
         };
-        let until = super::meta::Meta::keep(&object.meta).0.useful_until();
+        let until = Meta::keep(&object.meta).useful_until();
         if until < now || is_known(&object.key) {
             return false;
         }

@@ -8,7 +8,7 @@
 use std::fmt::Display;
 use std::io::Write;
 
-use http::header::{AGE, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
+use http::header::{AGE, CONTENT_ENCODING, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderName, StatusCode};
 use pingora_core::Result;
 use pingora_http::{IntoCaseHeaderName, ResponseHeader};
@@ -16,6 +16,9 @@ use pingora_proxy::Session;
 
 use super::give::Serving;
 use super::told::{CACHE_STATUS, X_CACHE};
+use crate::cache::compress::{OF_THE_UNCODED, weak};
+use crate::cache::store::Meta;
+use crate::cache::store::meta::Field;
 use crate::config::model::HeaderEdits;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::downstream::Downstream;
@@ -26,22 +29,21 @@ const FIELDS_BYTES: usize = 1024;
 /// The head for Pingora to write; what else belongs to it is with the connection.
 pub(super) fn head(
     serving: &Serving<'_>,
-    whole: &ResponseHeader,
     length: u64,
     session: &Session,
     ctx: &RequestCtx,
 ) -> Option<Result<Box<ResponseHeader>>> {
     let downstream = Downstream::of(session.stream())?;
-    let says_more = whole.get_reason_phrase() != whole.status.canonical_reason();
-    if says_more || whole.status == StatusCode::NO_CONTENT {
+    let meta = &serving.stored.found.meta;
+    if meta.has_reason() || meta.status() == StatusCode::NO_CONTENT {
         return None;
     }
     let none = HeaderEdits::default();
     let edits = ctx
         .route()
         .map_or(&none, |route| &route.config.response_headers);
-    downstream.add_fields(fields(serving, whole, edits));
-    Some(framed(whole.status, length))
+    downstream.add_fields(fields(serving, meta, edits));
+    Some(framed(meta.status(), length))
 }
 
 fn framed(status: StatusCode, length: u64) -> Result<Box<ResponseHeader>> {
@@ -51,26 +53,26 @@ fn framed(status: StatusCode, length: u64) -> Result<Box<ResponseHeader>> {
 }
 
 /// All but those that Pingora writes, as they were spelled.
-fn fields(serving: &Serving<'_>, whole: &ResponseHeader, edits: &HeaderEdits) -> Vec<u8> {
+fn fields(serving: &Serving<'_>, meta: &Meta, edits: &HeaderEdits) -> Vec<u8> {
     let mut wire = Wire(Vec::with_capacity(FIELDS_BYTES));
-    let mut spelled = whole.case_header_iter();
-    for (name, value) in &whole.headers {
-        let spelled = spelled.next().map(|(spelled, _)| spelled.as_slice());
-        let is_replaced = serving.route.has_x_cache && *name == X_CACHE;
-        if !is_ours(name) && !is_replaced && !edits.replaces(name.as_str()) {
-            wire.field(
-                spelled.unwrap_or(name.as_str().as_bytes()),
-                value.as_bytes(),
-            );
+    let coding = serving.coded.as_ref().map(|coded| coded.coding);
+    for Field { name, value } in meta.fields().filter(|field| !is_ours(field, serving)) {
+        match coding {
+            _ if edits.replaces(name) => {}
+            Some(_) if name.eq_ignore_ascii_case(b"etag") => wire.field(name, &weak(value)),
+            _ => wire.field(name, value),
         }
+    }
+    if let Some(coding) = coding.filter(|_| !edits.replaces(CONTENT_ENCODING)) {
+        wire.show("Content-Encoding", coding.name());
     }
     if let Some(age) = serving.age.filter(|_| !edits.replaces("age")) {
         wire.show("Age", age.as_secs());
     }
-    if !edits.replaces(CACHE_STATUS.as_str()) {
+    if !edits.replaces(CACHE_STATUS) {
         wire.show("Cache-Status", serving.told.status());
     }
-    if serving.route.has_x_cache && !edits.replaces(X_CACHE.as_str()) {
+    if serving.route.has_x_cache && !edits.replaces(X_CACHE) {
         wire.show("X-Cache", serving.told.verdict.loud_name());
     }
     for (name, value) in edits.set.iter().chain(&edits.add) {
@@ -79,9 +81,13 @@ fn fields(serving: &Serving<'_>, whole: &ResponseHeader, edits: &HeaderEdits) ->
     wire.0
 }
 
-/// What Pingora writes (`Date` as `exchange::keep_date` says), or what is told anew.
-fn is_ours(name: &HeaderName) -> bool {
-    [AGE, CONTENT_LENGTH, DATE, TRANSFER_ENCODING].contains(name)
+/// What Pingora writes (`Date` as `exchange::keep_date` says), what is told anew, and what is not so of the
+/// coded form.
+fn is_ours(field: &Field<'_>, serving: &Serving<'_>) -> bool {
+    let is_one_of = |names: &[HeaderName]| names.iter().any(|name| field.is(name));
+    is_one_of(&[AGE, CONTENT_LENGTH, DATE, TRANSFER_ENCODING])
+        || serving.route.has_x_cache && field.is(&X_CACHE)
+        || serving.coded.is_some() && is_one_of(&OF_THE_UNCODED)
 }
 
 struct Wire(Vec<u8>);

@@ -3,15 +3,16 @@
 //! What is not coded yet is begun beside, and this client gets it as it is; so nobody waits for a coder,
 //! and nothing is coded twice. A range is one of the bytes as they came.
 
-use http::header::{CONTENT_ENCODING, RANGE};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RANGE};
 use pingora_proxy::Session;
 
-use super::{Cached, resource};
+use super::Cached;
+use crate::cache::compress::CompressRule;
 use crate::cache::compress::coded::{self, Work};
-use crate::cache::entry::{self, Stored};
+use crate::cache::entry::Stored;
 use crate::cache::rules::encoding::{Accepted, Choice, Coding};
 use crate::cache::store::Found;
-use crate::proxy::ctx::RequestCtx;
 
 /// The coded form of a stored response.
 pub(super) struct CodedForm {
@@ -21,37 +22,32 @@ pub(super) struct CodedForm {
 
 impl Cached<'_> {
     /// The form that the client likes best; begins to make it if it is not there.
-    pub(super) fn coded(
-        &self,
-        stored: &Stored,
-        session: &Session,
-        ctx: &RequestCtx,
-    ) -> Option<CodedForm> {
-        let coding = self.coding(stored, session)?;
+    pub(super) fn coded(&self, stored: &Stored, session: &Session) -> Option<CodedForm> {
+        let rule = self.route.compress.as_ref()?;
+        let coding = coding(rule, stored, &session.req_header().headers)?;
         let key = coded::key_of(&self.primary, &stored.found, coding);
         if let Some(found) = coded::find(self.store(), &key, &stored.found) {
             return Some(CodedForm { coding, found });
         }
-        let resource = resource(session, ctx, &self.route.query)?;
-        let label = entry::label(&resource, &stored.head().headers);
-        let work = Work::new(key, &stored.found, label, coding)?;
-        self.forwarder.process.coders.begin(self.store(), work);
+        let (head, bytes) = (stored.head(), stored.found.body.whole_len()?);
+        if rule.covers(head.status, &head.headers, bytes) {
+            let work = Work::new(key, &stored.found, coding)?;
+            self.forwarder.process.coders.begin(self.store(), work);
+        }
         None
     }
+}
 
-    /// `None`: as it is.
-    fn coding(&self, stored: &Stored, session: &Session) -> Option<Coding> {
-        let rule = self.route.compress.as_ref()?;
-        let asked = &session.req_header().headers;
-        let head = stored.head();
-        if asked.contains_key(RANGE) || head.headers.contains_key(CONTENT_ENCODING) {
-            return None;
-        }
-        let Choice::Coded(coding) = Accepted::parse(asked)?.choose(&rule.codings) else {
-            return None;
-        };
-        let bytes = stored.found.body.whole_len()?;
-        rule.covers(head.status, &head.headers, bytes)
-            .then_some(coding)
+/// `None`: as it is. Looks at no more than tells apart what may be there in coded form.
+fn coding(rule: &CompressRule, stored: &Stored, asked: &HeaderMap) -> Option<Coding> {
+    let meta = &stored.found.meta;
+    let bytes = stored.found.body.whole_len()?;
+    let is_coded = || meta.value(&CONTENT_ENCODING).is_some();
+    if asked.contains_key(RANGE) || !rule.is_for(meta.value(&CONTENT_TYPE), bytes) || is_coded() {
+        return None;
+    }
+    match Accepted::parse(asked)?.choose(&rule.codings) {
+        Choice::Coded(coding) => Some(coding),
+        _ => None,
     }
 }

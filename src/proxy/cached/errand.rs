@@ -4,7 +4,6 @@
 //! one; an errand that ends without landing hands the lead over. What comes of a failure is decided by
 //! `rules::reuse`, of an answer by `arrival`. Called by `cached` for a client, and by `refresh` for none.
 
-use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -308,13 +307,12 @@ impl<'a> Cached<'a> {
             Fate::Left => Landed::NotShared,
         };
         self.land(errand, landed);
-        let (meta, _) = Meta::keep(&meta);
         let found = Found {
-            meta: Arc::new(meta),
+            meta: Meta::keep(&meta),
             ..stored.found
         };
         Ok(Arrived::Renewed(Box::new(Renewal {
-            stored: Stored { found, terms },
+            stored: Stored::of(found, terms),
             is_kept,
             for_asker: renewed.for_asker,
         })))

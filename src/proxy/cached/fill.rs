@@ -155,7 +155,7 @@ impl Cached<'_> {
         };
         match &mut pulled {
             // Whoever asks next may get it coded.
-            Ok(()) => drop(self.coded(&stored, session, ctx)),
+            Ok(()) => drop(self.coded(&stored, session)),
             Err(error) => exchange::note_failure(session, ctx, error),
         }
         // What broke the body off says more than that it broke off.

@@ -4,7 +4,10 @@
 
 use std::ops::Range;
 
-use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    RANGE, TRANSFER_ENCODING,
+};
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -36,6 +39,14 @@ pub(super) struct Multipart {
 // === impl Form ===
 
 impl Form {
+    /// Whether a request asks for nothing but the whole, whatever is stored.
+    pub(super) fn is_whole_for(request: &RequestHeader) -> bool {
+        let in_part = [IF_MODIFIED_SINCE, IF_NONE_MATCH, RANGE];
+        !in_part
+            .iter()
+            .any(|name| request.headers.contains_key(name))
+    }
+
     /// `length`: of the stored body, if it is known; without it, it is not cut.
     pub(super) fn of(
         request: &RequestHeader,

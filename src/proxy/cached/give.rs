@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::AGE;
+use http::header::{AGE, DATE};
 use pingora_cache::storage::HandleHit;
 use pingora_core::{Error, ErrorType, Result};
-use pingora_http::ResponseHeader;
+use pingora_http::{ResponseHeader, header_value_from_slice};
 use pingora_proxy::Session;
 
 use super::as_stored;
@@ -44,16 +44,20 @@ pub(super) async fn give(
     session: &mut Session,
     ctx: &RequestCtx,
 ) -> Result<()> {
-    let (length, whole) = (serving.length(), serving.head()?);
-    let form = Form::of(session.req_header(), &whole, length);
+    let length = serving.length();
+    let form = match Form::is_whole_for(session.req_header()) {
+        true => Form::Whole,
+        false => Form::of(session.req_header(), &*serving.head()?, length),
+    };
     let as_stored = length
         .filter(|_| form == Form::Whole && serving.told.for_asker.is_empty())
-        .and_then(|length| as_stored::head(serving, &whole, length, session, ctx));
+        .and_then(|length| as_stored::head(serving, length, session, ctx));
     let head = match as_stored {
         Some(head) => head?,
-        None => made(serving, &whole, &form, session, ctx)?,
+        None => made(serving, &form, session, ctx)?,
     };
-    exchange::keep_date(session, &whole);
+    let date = serving.stored.found.meta.value(&DATE);
+    exchange::keep_date(session, date.map(header_value_from_slice));
     let written = session.as_downstream_mut().write_response_header(head);
     written.await.map_err(|error| error.into_down())?;
     let mut body = Body { reader, reading };
@@ -72,12 +76,11 @@ pub(super) async fn give(
 /// A head that is not the one of the whole.
 fn made(
     serving: &Serving<'_>,
-    whole: &ResponseHeader,
     form: &Form,
     session: &mut Session,
     ctx: &RequestCtx,
 ) -> Result<Box<ResponseHeader>> {
-    let mut head = Box::new(whole.clone());
+    let mut head = Box::new(serving.head()?.into_owned());
     form.apply(&mut head, serving.length())?;
     for (name, value) in &serving.told.for_asker {
         head.append_header(name.clone(), value.clone())?;

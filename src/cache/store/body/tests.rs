@@ -5,33 +5,32 @@ use std::time::Duration;
 
 use super::super::account::Account;
 use super::super::reader::Reader;
-use super::chunk::{CHUNK_BYTES, CHUNK_OVERHEAD};
+use super::chunk::{CHUNK_BYTES, CHUNK_OVERHEAD, Chunk};
 use super::*;
 use pingora_cache::storage::HandleHit;
 
-impl Body {
+impl Open {
     /// What it holds is what its chunks cost; more only while it may still grow.
     pub fn check(&self) {
         let guard = self.writing.lock();
-        let cost = |chunks: &mut dyn Iterator<Item = &Chunk>| {
-            chunks
-                .map(|chunk| Chunk::cost(chunk.bytes.len()))
-                .sum::<usize>()
+        let Some(writing) = guard.as_ref() else {
+            return;
         };
-        if let Some(writing) = guard.as_ref() {
-            assert_eq!(writing.cost, cost(&mut writing.chunks.iter()));
-            assert!(writing.charge.bytes() >= writing.cost);
-            let ends = writing.chunks.iter().map(|chunk| chunk.end);
-            assert!(ends.last().is_none_or(|end| end == writing.len));
-        } else if let Some(whole) = self.whole.get() {
-            assert_eq!(whole.charge.bytes(), cost(&mut whole.chunks.iter()));
-        }
+        let cost = |chunk: &Chunk| Chunk::cost(chunk.bytes.len());
+        assert_eq!(writing.cost, writing.chunks.iter().map(cost).sum::<usize>());
+        assert!(writing.charge.bytes() >= writing.cost);
+        let ends = writing.chunks.iter().map(|chunk| chunk.end);
+        assert!(ends.last().is_none_or(|end| end == writing.len));
     }
 }
 
-fn body() -> Arc<Body> {
+fn body() -> Arc<Open> {
     let account = Account::new(usize::MAX / 2);
-    Body::new(account.charge(1 << 30, usize::MAX).unwrap())
+    Open::new(account.charge(1 << 30, usize::MAX).unwrap())
+}
+
+fn read(body: &Arc<Open>) -> Reader {
+    Reader::new(Body::Open(Arc::clone(body)), 1)
 }
 
 async fn rest(mut reader: Reader) -> Result<Vec<u8>, ()> {
@@ -45,7 +44,7 @@ async fn rest(mut reader: Reader) -> Result<Vec<u8>, ()> {
 #[tokio::test]
 async fn a_reader_gets_what_is_written_as_it_is_written() {
     let body = body();
-    let mut reader = Reader::new(Arc::clone(&body), 1);
+    let mut reader = read(&body);
     body.push(b"one");
     assert_eq!(reader.next().await.unwrap().unwrap(), "one");
     body.push(b"two");
@@ -54,21 +53,21 @@ async fn a_reader_gets_what_is_written_as_it_is_written() {
     assert!(waiting.await.is_err(), "the end is not known yet");
     body.complete();
     assert!(reader.next().await.unwrap().is_none());
-    assert_eq!(rest(Reader::new(body, 1)).await.unwrap(), b"onetwo");
+    assert_eq!(rest(read(&body)).await.unwrap(), b"onetwo");
 }
 
 #[tokio::test]
 async fn a_writer_that_fails_is_an_error_for_every_reader() {
     let body = body();
-    let fresh = Reader::new(Arc::clone(&body), 1);
-    let mut half = Reader::new(Arc::clone(&body), 1);
+    let fresh = read(&body);
+    let mut half = read(&body);
     body.push(b"half");
     half.next().await.unwrap();
     body.fail();
     body.complete();
     assert!(rest(fresh).await.is_err());
     assert!(rest(half).await.is_err());
-    assert!(rest(Reader::new(body, 1)).await.is_err());
+    assert!(rest(read(&body)).await.is_err());
 }
 
 #[test]
@@ -79,12 +78,13 @@ fn crumbs_become_chunks_and_no_chunk_is_larger_than_its_bytes() {
     }
     body.push(&Bytes::from(vec![0; 1 << 20]).slice(5..100_005));
     body.complete();
-    let chunks: Vec<usize> = body.chunks().map(Bytes::len).collect();
+    let whole = body.whole().unwrap();
+    let chunks: Vec<usize> = whole.pieces().map(<[u8]>::len).collect();
     assert_eq!(
         chunks,
         [CHUNK_BYTES, CHUNK_BYTES, 40_000 - 2 * CHUNK_BYTES, 100_000]
     );
-    body.check();
+    whole.check();
     assert!(body.charged() < 160_000);
     assert!(estimate(40_000) >= 3 * CHUNK_OVERHEAD + 40_000);
 }
@@ -92,7 +92,7 @@ fn crumbs_become_chunks_and_no_chunk_is_larger_than_its_bytes() {
 #[tokio::test]
 async fn ranges_ahead_of_the_writer_wait_for_it() {
     let body = body();
-    let mut reader = Reader::new(Arc::clone(&body), 1);
+    let mut reader = read(&body);
     reader.seek(4, Some(6)).unwrap();
     body.push(b"0123");
     assert!(
@@ -104,7 +104,7 @@ async fn ranges_ahead_of_the_writer_wait_for_it() {
     assert_eq!(reader.next().await.unwrap().unwrap(), "45");
     assert!(reader.next().await.unwrap().is_none());
     reader.seek(8, None).unwrap();
-    let mut beyond = Reader::new(Arc::clone(&body), 1);
+    let mut beyond = read(&body);
     beyond.seek(11, None).unwrap();
     body.complete();
     assert_eq!(rest(reader).await.unwrap(), b"89");
@@ -112,7 +112,7 @@ async fn ranges_ahead_of_the_writer_wait_for_it() {
 }
 
 /// Passes bytes on as a fill does.
-fn pass_on(account: &Arc<Account>, body: &Body, data: &[u8], window: usize) -> bool {
+fn pass_on(account: &Arc<Account>, body: &Open, data: &[u8], window: usize) -> bool {
     let is_read = body.slide(data.len(), window);
     let missing = body.missing_for(data.len());
     body.grant(account.charge(missing, usize::MAX).unwrap());
@@ -123,9 +123,9 @@ fn pass_on(account: &Arc<Account>, body: &Body, data: &[u8], window: usize) -> b
 #[tokio::test]
 async fn a_passing_body_keeps_only_what_a_reader_within_the_window_lacks() {
     let account = Account::new(usize::MAX);
-    let body = Body::new(account.charge(1 << 20, usize::MAX).unwrap());
-    let mut fast = Reader::new(Arc::clone(&body), 1);
-    let mut slow = Reader::new(Arc::clone(&body), 1);
+    let body = Open::new(account.charge(1 << 20, usize::MAX).unwrap());
+    let mut fast = read(&body);
+    let mut slow = read(&body);
     body.push(&[1; 16_384]);
     assert_eq!(fast.next().await.unwrap().unwrap().len(), 16_384);
     body.pass();
@@ -143,7 +143,7 @@ async fn a_passing_body_keeps_only_what_a_reader_within_the_window_lacks() {
     assert!(pass_on(&account, &body, &[3; 16_384], 40_960));
     assert_eq!(fast.next().await.unwrap().unwrap().len(), 16_384);
     body.check();
-    let writing = |body: &Body| body.with(|writing| writing.cost);
+    let writing = |body: &Open| body.with(|writing| writing.cost);
     let last = Some(Chunk::cost(16_384));
     assert_eq!(writing(&body), last, "the last piece may not have left");
     assert_eq!(account.used(), PASSAGE);
@@ -196,12 +196,12 @@ async fn race(seed: u64) {
     }
 }
 
-async fn follow(body: Arc<Body>, seed: u64) -> Result<usize, ()> {
+async fn follow(body: Arc<Open>, seed: u64) -> Result<usize, ()> {
     let mut random = fastrand::Rng::with_seed(seed);
     for _ in 0..random.u32(0..10) {
         tokio::task::yield_now().await;
     }
-    let mut reader = Reader::new(body, 1);
+    let mut reader = read(&body);
     let mut sum = 0;
     while let Some(piece) = reader.next().await.map_err(|_| ())? {
         sum += piece.len();

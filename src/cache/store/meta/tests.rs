@@ -45,54 +45,118 @@ fn parts(meta: &CacheMeta) -> impl PartialEq + std::fmt::Debug {
 #[test]
 fn a_copy_is_what_was_kept() {
     let mut meta = CacheMeta::new(at(100), at(50), 7, 9, header());
-    meta.extensions_mut().insert(77_u8);
     meta.extensions_mut()
-        .insert(Label::new("a.test", "/", ["t"]));
-    let (kept, label) = Meta::keep(&meta);
+        .insert(Label::new("a.test", "/", ["u", "t"]));
+    let kept = Meta::keep(&meta);
     assert_eq!(parts(&kept.copy()), parts(&meta));
-    assert_eq!(kept.copy().provenance(), meta.provenance());
-    assert_eq!(kept.copy().extensions().get::<u8>(), Some(&77));
     assert!(kept.copy().extensions().get::<Label>().is_none());
-    assert_eq!(label.unwrap().place(), "a.test/");
+    assert_eq!(kept.place(), b"a.test/");
+    assert_eq!(kept.tags().collect::<Vec<_>>(), ["t", "u"]);
     assert_eq!(kept.content_length(), Some(12));
-    assert!(kept.cost() > META_OVERHEAD + 3 * HEADER_OVERHEAD);
+    assert!(kept.terms().is_none() && !kept.is_coded());
 
     meta.set_variance([3; 16]);
     meta.set_epoch_override(at(40));
-    let (kept, label) = Meta::keep(&kept_with(&meta));
+    meta.extensions_mut().insert(Coded);
+    let kept = Meta::keep(&Meta::keep(&meta).copy());
     assert_eq!(parts(&kept.copy()), parts(&meta));
-    assert!(label.is_none());
-}
-
-fn kept_with(meta: &CacheMeta) -> CacheMeta {
-    Meta::keep(meta).0.copy()
-}
-
-/// Times as Pingora makes them when a variant is refreshed: only its packed form can be built here.
-fn refreshed_variant() -> CacheMeta {
-    let mut meta = CacheMeta::new(at(100), at(50), 7, 9, header());
-    meta.set_variance([3; 16]);
-    let (times, packed) = meta.serialize().unwrap();
-    // Times are pairs of seconds and nanoseconds; the second one is the creation.
-    let creation = [0x92, 50, 0];
-    let place = times.windows(3).position(|pair| pair == creation).unwrap();
-    let mut changed = times;
-    changed[place + 1] = 60;
-    CacheMeta::deserialize(&changed, &packed).unwrap()
+    assert!(kept.place().is_empty() && kept.tags().next().is_none());
+    assert!(kept.is_coded());
 }
 
 #[test]
-fn a_refreshed_variant_keeps_its_provenance() {
-    let meta = refreshed_variant();
-    assert_ne!(meta.provenance(), meta.created());
-    let (kept, _) = Meta::keep(&meta);
-    assert!(kept.packed.is_some());
-    assert_eq!(kept.copy().provenance(), meta.provenance());
+fn a_head_without_spelling_gets_the_usual_one_and_keeps_its_values() {
+    let mut header = ResponseHeader::build_no_case(200, None).unwrap();
+    header.append_header("etag", "\"1\"").unwrap();
+    header.append_header("x-own", vec![0xff_u8]).unwrap();
+    header.append_header("vary", "a").unwrap();
+    header.append_header("vary", "b").unwrap();
+    let meta = CacheMeta::new(at(100), at(50), 0, 0, header);
+    let kept = Meta::keep(&meta);
+    assert!(!kept.has_reason());
+    assert_eq!(kept.copy().headers(), meta.headers());
+    assert!(!kept.header().has_case());
+    assert_eq!(kept.fields().next().unwrap().name, b"ETag");
+    assert_eq!(kept.value(&ETAG), Some(&b"\"1\""[..]));
+    assert_eq!(kept.values(&VARY).collect::<Vec<_>>(), [b"a", b"b"]);
+    let selecting = kept.selecting();
+    assert_eq!(selecting.len(), 2);
+    assert!(selecting.get_all(VARY).iter().eq(["a", "b"]));
+    assert!(
+        Meta::keep(&CacheMeta::new(at(100), at(50), 0, 0, self::header()))
+            .selecting()
+            .is_empty()
+    );
+}
+
+fn terms() -> Terms {
+    Terms {
+        source: Source::MaxAge,
+        lifetime: Duration::from_millis(60_500),
+        born: at(40),
+        may_be_stale: true,
+        immutable: false,
+        stale_while_revalidate: Duration::from_millis(7_250),
+        stale_if_error: Duration::from_secs(9),
+        stale_if_down: Duration::from_secs(90 * 24 * 60 * 60),
+    }
+}
+
+fn with_terms(terms: Terms) -> CacheMeta {
+    let fresh_until = terms.born + terms.lifetime - TICK;
+    let mut meta = CacheMeta::new(fresh_until, at(50), 7, 90 * 24 * 60 * 60, header());
+    meta.set_epoch_override(terms.born);
+    meta.extensions_mut().insert(terms);
+    meta
+}
+
+#[test]
+fn terms_come_back_whole_and_end_with_a_soft_purge() {
+    let meta = with_terms(terms());
+    let kept = Meta::keep(&meta);
+    assert_eq!(kept.terms(), Some(terms()));
+    assert_eq!(kept.copy().extensions().get::<Terms>(), Some(&terms()));
     assert_eq!(parts(&kept.copy()), parts(&meta));
-    let expired = kept.expired(at(70));
-    assert_eq!(expired.copy().fresh_until(), at(70));
-    assert_eq!(expired.copy().provenance(), meta.provenance());
-    assert_eq!(expired.cost(), kept.cost());
+    let never_fresh = Terms {
+        lifetime: Duration::ZERO,
+        ..terms()
+    };
+    let never_fresh_kept = Meta::keep(&with_terms(never_fresh));
+    assert_eq!(never_fresh_kept.terms(), Some(never_fresh));
+
+    let purged = kept.expired(at(70));
+    assert_eq!((kept.purged(), purged.purged()), (None, Some(at(70))));
+    assert_eq!(purged.terms(), Some(terms().until(at(70) + TICK)));
+    assert_eq!(purged.cost(), kept.cost());
+    let header = purged.header();
+    assert_eq!(header.get_reason_phrase(), Some("Not Quite"));
+    assert_eq!(kept.expired(at(500)).fresh_until(), kept.fresh_until());
+}
+
+/// What a million objects of a plain origin are to fit into: see the table in the README.
+#[test]
+fn a_usual_head_takes_a_quarter_of_a_kibibyte() {
+    let mut header = ResponseHeader::build(200, None).unwrap();
+    for (name, value) in [
+        ("Server", "nginx/1.22.1"),
+        ("Date", "Sat, 21 Nov 2026 16:00:00 GMT"),
+        ("Content-Type", "application/octet-stream"),
+        ("Content-Length", "1024"),
+        ("Last-Modified", "Sat, 21 Nov 2026 15:00:00 GMT"),
+        ("ETag", "\"69207bb0-400\""),
+        ("Cache-Control", "max-age=86400"),
+        ("Accept-Ranges", "bytes"),
+    ] {
+        header.append_header(name, value).unwrap();
+    }
+    let mut meta = CacheMeta::new(at(100), at(50), 0, 0, header);
+    meta.extensions_mut()
+        .insert(Label::new("a.test", "/o/123456/1024", []));
+    assert!(
+        Meta::keep(&meta).cost() <= 256,
+        "{}",
+        Meta::keep(&meta).cost()
+    );
 }
 
 #[test]
@@ -100,9 +164,12 @@ fn header_values_do_not_pin_the_buffer_they_came_in() {
     let head = Bytes::from(vec![b'a'; 100_000]);
     let mut header = ResponseHeader::build(200, None).unwrap();
     header
-        .append_header("X-A", header_value_from_raw(head.slice(5..10)))
+        .append_header(
+            "X-A",
+            pingora_http::header_value_from_raw(head.slice(5..10)),
+        )
         .unwrap();
-    let (kept, _) = Meta::keep(&CacheMeta::new(at(100), at(50), 0, 0, header));
+    let kept = Meta::keep(&CacheMeta::new(at(100), at(50), 0, 0, header));
     assert!(head.is_unique());
     assert_eq!(kept.copy().headers()["x-a"], "aaaaa");
 }
@@ -115,7 +182,7 @@ fn it_is_useful_while_fresh_stale_or_to_be_revalidated() {
             header.append_header(name, "x").unwrap();
         }
         let meta = CacheMeta::new(at(100), at(50), swr, sie, header);
-        Meta::keep(&meta).0.useful_until()
+        Meta::keep(&meta).useful_until()
     };
     assert_eq!(with(0, 0, None), at(100));
     assert_eq!(with(5, 9, None), at(109));
