@@ -2,7 +2,8 @@
 //!
 //! A flight is one such request under way. Whoever comes first leads it; when the leader knows what
 //! comes of it, it lands, and all who wait are told at once. A leader that is dropped before hands the
-//! flight to the one who waits longest, so no waiter is forgotten. That a response cannot be shared is
+//! flight to the one who waits longest, so no waiter is forgotten. Where no endpoint answers, those who
+//! wait are told so together. That a response cannot be shared is
 //! remembered for [`MEMORY`], so that requests for it never wait for one another again. Bounded: waiters
 //! hold connections, which are capped; what is remembered is [`REMEMBERED_MAX`]. Called by
 //! `proxy::cached`.
@@ -30,9 +31,16 @@ pub struct Flights(Arc<[Mutex<Shard>; SHARDS]>);
 
 #[derive(Default)]
 struct Shard {
-    running: HashMap<CompactCacheKey, VecDeque<oneshot::Sender<Turn>>, RandomState>,
+    running: HashMap<CompactCacheKey, Flight, RandomState>,
     /// Until when each is known not to be shared.
     alone: HashMap<CompactCacheKey, Instant, RandomState>,
+}
+
+#[derive(Default)]
+struct Flight {
+    waiters: VecDeque<oneshot::Sender<Turn>>,
+    /// One leader got no answer, where another endpoint might have given one.
+    is_doubtful: bool,
 }
 
 /// What a request that misses does.
@@ -55,6 +63,8 @@ pub enum Turn {
     Alone,
     /// The endpoint failed, and what is stored stands in for it.
     StandIn(Failure),
+    /// No endpoint answered.
+    Down(Silence),
     /// The leader has gone: lead.
     Lead(Leader),
 }
@@ -71,6 +81,18 @@ pub enum Landed {
     Voided,
     /// The endpoint failed, and what is stored stood in for it.
     StoodIn(Failure),
+    /// No endpoint answered: those who wait are spared to find out one after another. Who comes
+    /// later tries again.
+    Down(Silence),
+}
+
+/// How no endpoint answered, whoever asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    NoEndpoint,
+    ConnectFailed,
+    ConnectTimeout,
+    Timeout,
 }
 
 /// The right to ask for all. Dropped without landing, it passes to the next waiter.
@@ -88,9 +110,9 @@ impl Flights {
         if shard.is_alone(key, now) {
             return Joined::Alone;
         }
-        if let Some(waiters) = shard.running.get_mut(key) {
+        if let Some(flight) = shard.running.get_mut(key) {
             let (turn, waiter) = oneshot::channel();
-            waiters.push_back(turn);
+            flight.waiters.push_back(turn);
             return Joined::Waits(waiter);
         }
         Joined::Leads(self.lead(&mut shard, key))
@@ -114,12 +136,12 @@ impl Flights {
         match landed {
             Landed::Stored => drop(shard.alone.remove(key)),
             Landed::Uncacheable => shard.remember(key, now),
-            Landed::NotShared | Landed::Voided | Landed::StoodIn(_) => {}
+            Landed::NotShared | Landed::Voided | Landed::StoodIn(_) | Landed::Down(_) => {}
         }
     }
 
     fn lead(&self, shard: &mut Shard, key: &CompactCacheKey) -> Leader {
-        shard.running.insert(key.clone(), VecDeque::new());
+        shard.running.insert(key.clone(), Flight::default());
         Leader {
             flights: self.clone(),
             key: Some(key.clone()),
@@ -150,6 +172,17 @@ impl Shard {
     }
 }
 
+// === impl Silence ===
+
+impl Silence {
+    pub const ALL: [Silence; 4] = [
+        Silence::NoEndpoint,
+        Silence::ConnectFailed,
+        Silence::ConnectTimeout,
+        Silence::Timeout,
+    ];
+}
+
 // === impl Leader ===
 
 impl Leader {
@@ -159,15 +192,29 @@ impl Leader {
             return;
         };
         self.flights.note(&key, landed, now);
-        let waiters = self.flights.shard(&key).lock().running.remove(&key);
-        for waiter in waiters.into_iter().flatten() {
+        let flight = self.flights.shard(&key).lock().running.remove(&key);
+        for waiter in flight.into_iter().flat_map(|flight| flight.waiters) {
             // One that has gone needs no turn.
             let _ = waiter.send(match landed {
                 Landed::Stored => Turn::Look,
                 Landed::Voided => Turn::Again,
                 Landed::StoodIn(failure) => Turn::StandIn(failure),
+                Landed::Down(silence) => Turn::Down(silence),
                 Landed::Uncacheable | Landed::NotShared => Turn::Alone,
             });
+        }
+    }
+
+    /// No endpoint answered, though not all were asked: the next leader may do better. The second in
+    /// a row speaks for all.
+    pub fn doubt(self, silence: Silence, now: Instant) {
+        let was_doubtful = self.key.as_ref().is_some_and(|key| {
+            let mut shard = self.flights.shard(key).lock();
+            let flight = shard.running.get_mut(key);
+            flight.is_some_and(|flight| std::mem::replace(&mut flight.is_doubtful, true))
+        });
+        if was_doubtful {
+            self.land(Landed::Down(silence), now);
         }
     }
 }
@@ -176,8 +223,8 @@ impl Drop for Leader {
     fn drop(&mut self) {
         while let Some(key) = self.key.take() {
             let mut shard = self.flights.shard(&key).lock();
-            let next = shard.running.get_mut(&key).and_then(VecDeque::pop_front);
-            let Some(next) = next else {
+            let flight = shard.running.get_mut(&key);
+            let Some(next) = flight.and_then(|flight| flight.waiters.pop_front()) else {
                 shard.running.remove(&key);
                 return;
             };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, Method};
 use ipnet::IpNet;
 
 use super::compress::CompressRule;
@@ -53,7 +53,7 @@ impl RouteCache {
             vary: VaryRule {
                 headers: config.headers.clone(),
                 cookies: config.cookies.clone(),
-                route: (!rule.headers.is_empty()).then(|| format!("{:?}", rule.headers)),
+                route: takes_only_some(rule),
                 codes: config.compress.is_some(),
             },
             defaults: Defaults {
@@ -78,6 +78,17 @@ impl RouteCache {
             tells_key: config.status_key,
             has_x_cache: config.x_cache,
         }
+    }
+}
+
+/// What tells the requests of a route from others for the same URL that the cache could serve as well;
+/// they may be for another pool. `None`: it takes them all.
+fn takes_only_some(rule: &model::Rule) -> Option<String> {
+    let takes = |method| rule.methods.is_empty() || rule.methods.contains(method);
+    match (takes(&Method::GET), takes(&Method::HEAD)) {
+        (true, true) if rule.headers.is_empty() => None,
+        (true, true) | (false, false) => Some(format!("{:?}", rule.headers)),
+        (gets, _) => Some(format!("{gets} {:?}", rule.headers)),
     }
 }
 

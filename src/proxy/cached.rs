@@ -23,7 +23,7 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 
 use crate::cache::entry::{Stored, Wanted};
-use crate::cache::flights::{Joined, Landed, Leader, Turn};
+use crate::cache::flights::{Joined, Landed, Leader, Silence, Turn};
 use crate::cache::key::{QueryRule, Resource, Scheme};
 use crate::cache::route::RouteCache;
 use crate::cache::rules::directives::RequestDirectives;
@@ -48,12 +48,12 @@ mod form;
 mod give;
 mod purge;
 mod refresh;
-mod told;
+pub(super) mod told;
 mod void;
 
 use errand::Errand;
 use give::Serving;
-use told::Told;
+use told::{Told, Wanting};
 
 /// A request that may be served from the cache.
 pub(super) struct Cached<'a> {
@@ -84,6 +84,8 @@ struct Joining {
     waited: Option<Forward>,
     /// How the one failed that it waited for.
     failed: Option<Failure>,
+    /// No endpoint answered the one that it waited for.
+    silence: Option<Silence>,
     /// It has waited for what was purged before it came.
     in_vain: bool,
 }
@@ -126,6 +128,7 @@ impl Forwarder {
         ctx: &mut RequestCtx,
     ) -> Result<()> {
         ctx.cache = Some(told.verdict);
+        ctx.wanting = told.wanting();
         let mut answered = self.ask(session, ctx).await?;
         self.make_void(&answered.head, session, ctx);
         told.write(&mut answered.head, route)?;
@@ -162,6 +165,7 @@ impl Cached<'_> {
             until: ctx.started + self.route.lock_timeout,
             waited: None,
             failed: None,
+            silence: None,
             in_vain: false,
         };
         let mut now = ctx.time;
@@ -195,6 +199,9 @@ impl Cached<'_> {
             {
                 let told = Told::forwarded(Verdict::Stale, why.into());
                 return self.give(stored, told, now, session, ctx).await;
+            }
+            if let Some(silence) = joining.silence {
+                return Err(ctx.reject(silence.into()));
             }
             if !matches!(joining.ticket, Ticket::None) || !self.may_wait(why, session) {
                 let errand = self.errand(why, stored, joining.ticket, session);
@@ -248,6 +255,7 @@ impl Cached<'_> {
             Joined::Waits(waiter) => waiter,
         };
         joining.waited.get_or_insert(why.into());
+        self.wants(Wanting::anothers(why.into()), stored.is_some(), ctx);
         turn::hold(session, true);
         let turn = tokio::select! {
             biased;
@@ -266,6 +274,10 @@ impl Cached<'_> {
                 joining.failed = Some(failure);
                 joining.ticket = Ticket::Alone;
             }
+            Ok(Turn::Down(silence)) => {
+                joining.failed = Some(Failure::Down);
+                joining.silence = Some(silence);
+            }
             Ok(Turn::Lead(leader)) => joining.ticket = Ticket::Leads(leader),
             Err(()) => {
                 ctx.cache = Some(Verdict::Miss);
@@ -274,6 +286,17 @@ impl Cached<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Nothing stored will do: what is logged, and what is told if nothing comes.
+    fn wants(&self, wanting: Wanting, has_own: bool, ctx: &mut RequestCtx) -> Verdict {
+        let verdict = match has_own {
+            true => Verdict::Expired,
+            false => Verdict::Miss,
+        };
+        ctx.wanting = Some(wanting);
+        ctx.cache = Some(verdict);
+        verdict
     }
 
     /// What requests of its kind wait for: the variant that it leads to, as far as that is known.
@@ -313,19 +336,13 @@ impl Cached<'_> {
         let serving = Serving {
             stored,
             coded,
-            told: self.with_key(told.fresh_for(&stored.terms, now), session, ctx),
+            told: told
+                .fresh_for(&stored.terms, now)
+                .with_key_of(&self.route, session, ctx),
             route: &self.route,
             age: Some(stored.terms.age(now)),
         };
         give::give(&serving, reader, None, session, ctx).await
-    }
-
-    fn with_key(&self, told: Told, session: &Session, ctx: &RequestCtx) -> Told {
-        if !self.route.tells_key {
-            return told;
-        }
-        let resource = resource(session, ctx, &self.route.query);
-        told.with_key(resource.map(|resource| resource.to_string()))
     }
 
     fn errand(

@@ -16,6 +16,7 @@ use crate::config::amounts::Amounts;
 use crate::policy::body_limit::Meter;
 use crate::policy::client::Client;
 use crate::proxy::cached::fetch::Fetch;
+use crate::proxy::cached::told::Wanting;
 use crate::proxy::failure::{Ending, Outcome};
 use crate::proxy::reject::Rejection;
 use crate::snapshot::{Route, Snapshot};
@@ -30,6 +31,8 @@ use crate::upstream::pick_context::PickContext;
 use crate::upstream::selector::Outlook;
 use crate::upstream::sticky::Token;
 use crate::upstream::turns::{Granted, Limits};
+
+const LEAST_LEFT: Duration = Duration::from_millis(1);
 
 pub struct RequestCtx {
     pub snapshot: Arc<Snapshot>,
@@ -49,6 +52,8 @@ pub struct RequestCtx {
     pub(super) fetch: Option<Box<Fetch>>,
     /// What the cache did; `None`: the route has none.
     pub cache: Option<Verdict>,
+    /// Why it needed an answer, if it did.
+    pub(super) wanting: Option<Wanting>,
     /// Time spent in a pool's queue; `None`: it never had to wait.
     pub queued: Option<Duration>,
     /// From the head to the first byte of the endpoint's response.
@@ -76,6 +81,7 @@ impl RequestCtx {
             attempts: Attempts::default(),
             fetch: None,
             cache: None,
+            wanting: None,
             queued: None,
             first_byte: None,
             overdue: Rejection::RequestTimeout,
@@ -113,7 +119,12 @@ impl RequestCtx {
     pub fn time_left(&self) -> Option<Duration> {
         let timeout = self.route()?.config.timeout?;
         let left = timeout.saturating_sub(self.started.elapsed());
-        Some(left.max(Duration::from_millis(1)))
+        Some(left.max(LEAST_LEFT))
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_late(&self) -> bool {
+        self.time_left().is_some_and(|left| left <= LEAST_LEFT)
     }
 
     /// Remembers why the request ends here, and says so in the form Pingora's callbacks return.
@@ -368,6 +379,12 @@ impl Attempts {
     pub fn may_have_next(&self) -> bool {
         let candidates = self.candidates.as_ref();
         candidates.is_some_and(|candidates| matches!(candidates.outlook(), Outlook::Open))
+    }
+
+    /// Whether no endpoint is left that could be asked, now or after a wait.
+    pub fn has_tried_all(&self) -> bool {
+        let outlook = self.candidates.as_ref().map(Candidates::outlook);
+        outlook.is_none_or(|outlook| outlook == Outlook::NoneReady)
     }
 
     pub fn failed(&mut self, outcome: Outcome) {

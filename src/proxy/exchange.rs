@@ -384,6 +384,14 @@ pub(super) fn ended_from_outside(session: &Session, ctx: &RequestCtx) -> Option<
         .then_some(Ending::Rejected(ctx.overdue))
 }
 
+/// Whether a failure says nothing of other requests of the route: this one's own time was up, or it may
+/// have been bound to its endpoint.
+pub(super) fn is_own_fate(ctx: &RequestCtx) -> bool {
+    let pool = ctx.route().and_then(|route| route.pool.as_ref());
+    let sticky = pool.and_then(|pool| pool.config().sticky.as_ref());
+    ctx.is_late() || sticky.is_some_and(|sticky| sticky.strict)
+}
+
 /// Why the request ends, when no attempt will be made again.
 pub(super) fn ending(session: &Session, error: &Error, ctx: &RequestCtx) -> Ending {
     if let Some(ending) = ctx.ending {

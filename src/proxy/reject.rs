@@ -6,6 +6,8 @@
 
 use http::StatusCode;
 
+use crate::cache::flights::Silence;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The request cannot be read in one way only; the text says why.
@@ -199,6 +201,13 @@ impl Rejection {
             )
     }
 
+    /// Whether others who ask for the same would fail so too. Not where an endpoint broke off: it may be
+    /// what this request says that it cannot bear; nor a queue, where each has a place of its own.
+    pub fn silence(self) -> Option<Silence> {
+        let mut kinds = Silence::ALL.into_iter();
+        kinds.find(|silence| Rejection::from(*silence) == self)
+    }
+
     /// Seconds for `Retry-After`; only a 503 has one.
     pub fn retry_after(self) -> Option<u32> {
         if let Rejection::QueueFull(Some(seconds))
@@ -224,6 +233,17 @@ impl Rejection {
             format!("{status}: {text}\nrequest id {request_id}\n"),
             "text/plain; charset=utf-8",
         )
+    }
+}
+
+impl From<Silence> for Rejection {
+    fn from(silence: Silence) -> Rejection {
+        match silence {
+            Silence::NoEndpoint => Rejection::NoEndpoint,
+            Silence::ConnectFailed => Rejection::ConnectFailed,
+            Silence::ConnectTimeout => Rejection::ConnectTimeout,
+            Silence::Timeout => Rejection::UpstreamTimeout,
+        }
     }
 }
 

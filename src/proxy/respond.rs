@@ -9,6 +9,7 @@ use pingora_timeout::timeout;
 
 use crate::config::model::{HeaderEdits, Redirect, Respond};
 use crate::policy::headers;
+use crate::proxy::cached::told::tell_failure;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::downstream::{LINGER, LINGER_BYTES};
 use crate::proxy::reject::{RETRY_AFTER, Rejection, accepts_json};
@@ -70,6 +71,16 @@ impl Answer {
         })
     }
 
+    fn of_cache(
+        mut self,
+        rejection: Rejection,
+        session: &Session,
+        ctx: &RequestCtx,
+    ) -> Result<Answer> {
+        tell_failure(&mut self.head, rejection, session, ctx)?;
+        Ok(self)
+    }
+
     pub(super) fn edited(mut self, edits: &HeaderEdits) -> Answer {
         headers::apply(edits, &mut self.head);
         self
@@ -115,7 +126,7 @@ pub(super) async fn reject(
             Answer::rejection(rejection, json, ctx.request_id())
         }
     };
-    let sent = match answer {
+    let sent = match answer.and_then(|answer| answer.of_cache(rejection, session, ctx)) {
         Ok(answer) => answer.send(session).await,
         Err(error) => Err(error),
     };

@@ -439,6 +439,35 @@ async fn routes_that_requests_take_by_their_headers_share_nothing() {
     assert_eq!((beta.hits(), main.hits()), (1, 1));
 }
 
+#[tokio::test]
+async fn routes_that_part_get_from_head_share_nothing_and_others_do() {
+    let (gets, heads) = (
+        answering(|_| Reply::ok("gets").header("Cache-Control", "max-age=60")),
+        answering(|_| Reply::ok("heads").header("Cache-Control", "max-age=60")),
+    );
+    for (methods, length, asked) in [("GET", "5", (1, 1)), ("[GET, HEAD]", "4", (1, 0))] {
+        let weir = weir(&format!(
+            "
+            pools: {{ gets: {{ endpoints: [$gets] }}, heads: {{ endpoints: [$heads] }} }}
+            routes:
+              - {{ pool: gets, methods: {methods}, cache: on }}
+              - {{ pool: heads, cache: on }}
+        "
+        ))
+        .with("gets", &gets)
+        .with("heads", &heads)
+        .start()
+        .await;
+        let before = (gets.hits(), heads.hits());
+        for _ in 0..2 {
+            let head = weir.client().request("HEAD", "/").send().await;
+            assert_eq!(head.header("content-length"), Some(length), "{methods}");
+            assert_eq!(weir.client().get("/").await.text(), "gets", "{methods}");
+        }
+        assert_eq!((gets.hits() - before.0, heads.hits() - before.1), asked);
+    }
+}
+
 // --- what is kept
 
 #[tokio::test]
@@ -693,4 +722,43 @@ async fn a_hit_has_the_head_that_was_stored() {
     }
     assert_eq!(hit.header("x-cache"), Some("HIT"));
     assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_says_what_the_cache_had_to_do_with_it() {
+    let dead = free_address();
+    let weir = weir(
+        "
+        pools:
+          web: { endpoints: [$dead], outlier: off }
+          kind: { endpoints: [$dead], outlier: off, fallback: { status: 503, body: later } }
+        routes:
+          - { pool: web, path: /cached, cache: { x_cache: true, status_key: true } }
+          - { pool: kind, path: /kind, cache: on }
+          - { pool: web, path: /plain }
+    ",
+    )
+    .with("dead", dead)
+    .start()
+    .await;
+    let client = weir.client().host("a.test");
+    let miss = client.get("/cached").await;
+    assert_eq!((miss.status, miss.header("x-cache")), (502, Some("MISS")));
+    let key = r#"key="http://a.test/cached""#;
+    let told = format!("weir; fwd=uri-miss; {key}; detail=connect_failed");
+    assert_eq!(status(&miss), told);
+    let post = client.post("/cached", "x").await;
+    let told = format!("weir; fwd=method; {key}; detail=connect_failed");
+    assert_eq!((post.status, status(&post)), (502, &*told));
+    let only = client.request("GET", "/cached");
+    let only = only.header("Cache-Control", "only-if-cached").send().await;
+    let told = format!("weir; {key}; detail=not_cached");
+    assert_eq!((only.status, status(&only)), (504, &*told));
+    let fallback = client.get("/kind").await;
+    assert_eq!((fallback.status, fallback.text().as_str()), (503, "later"));
+    assert_eq!(
+        status(&fallback),
+        "weir; fwd=uri-miss; detail=connect_failed"
+    );
+    assert_eq!(status(&client.get("/plain").await), "none");
 }

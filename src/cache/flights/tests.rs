@@ -99,3 +99,45 @@ fn what_is_remembered_is_bounded() {
     flights.note(&many(4999), Landed::Uncacheable, now + MEMORY);
     assert!(flights.is_alone(&many(4999), now + MEMORY));
 }
+
+#[test]
+fn where_no_endpoint_answers_all_are_told_and_who_comes_later_leads() {
+    let flights = Flights::default();
+    let leader = leads(&flights, &key(1));
+    let mut waiters = [waits(&flights, &key(1)), waits(&flights, &key(1))];
+    leader.land(Landed::Down(Silence::NoEndpoint), Instant::now());
+    for waiter in &mut waiters {
+        let turn = waiter.try_recv();
+        assert!(matches!(turn, Ok(Turn::Down(Silence::NoEndpoint))));
+    }
+    drop(leads(&flights, &key(1)));
+}
+
+#[test]
+fn of_leaders_in_doubt_the_second_speaks_for_all() {
+    let flights = Flights::default();
+    let now = Instant::now();
+    let leader = leads(&flights, &key(1));
+    let mut next = waits(&flights, &key(1));
+    let mut last = waits(&flights, &key(1));
+    leader.doubt(Silence::ConnectFailed, now);
+    let Ok(Turn::Lead(leader)) = next.try_recv() else {
+        panic!("nobody leads");
+    };
+    assert!(last.try_recv().is_err());
+    leader.doubt(Silence::Timeout, now);
+    assert!(matches!(last.try_recv(), Ok(Turn::Down(Silence::Timeout))));
+    let alone = leads(&flights, &key(1));
+    alone.doubt(Silence::Timeout, now);
+    drop(leads(&flights, &key(1)));
+}
+
+#[test]
+fn what_was_purged_before_it_came_is_looked_for_again() {
+    let flights = Flights::default();
+    let leader = leads(&flights, &key(1));
+    let mut waiter = waits(&flights, &key(1));
+    leader.land(Landed::Voided, Instant::now());
+    assert!(matches!(waiter.try_recv(), Ok(Turn::Again)));
+    drop(leads(&flights, &key(1)));
+}

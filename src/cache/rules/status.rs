@@ -26,6 +26,8 @@ pub struct CacheStatus<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
     Hit,
+    /// Neither found nor asked for.
+    Refused,
     Forwarded {
         because: Forward,
         /// What the origin answered, if that is not what the client is sent (§2.3).
@@ -61,6 +63,7 @@ impl fmt::Display for CacheStatus<'_> {
         f.write_str(self.cache)?;
         match self.handling {
             Handling::Hit => f.write_str("; hit")?,
+            Handling::Refused => {}
             Handling::Forwarded {
                 because,
                 status,
@@ -193,6 +196,15 @@ mod tests {
         let expected = "weir; fwd=stale; fwd-status=304; stored; collapsed; ttl=60; \
             key=\"http://a/?x=\\\"\\\\\"; detail=set_cookie";
         assert_eq!(all.to_string(), expected);
+    }
+
+    #[test]
+    fn what_is_neither_found_nor_asked_for_tells_only_why() {
+        let refused = CacheStatus {
+            detail: Some("not_cached"),
+            ..status(Handling::Refused)
+        };
+        assert_eq!(refused.to_string(), "weir; detail=not_cached");
     }
 
     #[test]

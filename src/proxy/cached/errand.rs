@@ -127,17 +127,25 @@ impl<'a> Cached<'a> {
         ctx: &mut RequestCtx,
     ) -> Result<Arrived<'a>> {
         let ending = exchange::ending(session, &error, ctx);
-        let is_down = matches!(ending, Ending::Rejected(rejection) if rejection.is_upstreams());
-        if !is_down {
+        let Ending::Rejected(rejection) = ending else {
+            return Err(error);
+        };
+        if !rejection.is_upstreams() {
             return Err(error);
         }
-        match self.stand_in(&mut errand, Failure::Down) {
-            Some(stored) => {
-                ctx.ending = None;
-                Ok(Arrived::StandIn(stored, None))
-            }
-            None => Err(error),
+        if let Some(stored) = self.stand_in(&mut errand, Failure::Down) {
+            ctx.ending = None;
+            return Ok(Arrived::StandIn(stored, None));
         }
+        if let Some(silence) = rejection.silence().filter(|_| !exchange::is_own_fate(ctx))
+            && let Ticket::Leads(leader) = errand.ticket
+        {
+            match ctx.attempts.has_tried_all() {
+                true => leader.land(Landed::Down(silence), Instant::now()),
+                false => leader.doubt(silence, Instant::now()),
+            }
+        }
+        Err(error)
     }
 
     /// What is stored, if it may serve in place of a failure; then the errand is over.

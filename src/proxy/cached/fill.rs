@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 
 use super::errand::{Arrived, Errand, Filling, Renewal, has_age};
 use super::give::{self, Serving};
-use super::told::Told;
+use super::told::{Told, Wanting};
 use super::{Cached, Ticket, arrival};
 use crate::cache::rules::status::Forward;
 use crate::cache::store::{Fill, Reader};
@@ -56,11 +56,7 @@ impl Cached<'_> {
             let told = Told::forwarded(Verdict::Bypass, because);
             return self.forwarder.pass(&self.route, told, session, ctx).await;
         }
-        let fresh = match errand.has_own {
-            true => Verdict::Expired,
-            false => Verdict::Miss,
-        };
-        ctx.cache = Some(fresh);
+        let fresh = self.wants(Wanting::answer(because), errand.has_own, ctx);
         match self.ask(errand, session, ctx).await? {
             Arrived::Filling(filling) => {
                 let told = Told::forwarded(fresh, because).stored();
@@ -121,7 +117,7 @@ impl Cached<'_> {
         let serving = Serving {
             stored: &stored,
             coded: None,
-            told: self.with_key(told, session, ctx),
+            told: told.with_key_of(&self.route, session, ctx),
             route: &self.route,
             age: has_age(&answered.head).then(|| stored.terms.age(now)),
         };
@@ -185,7 +181,7 @@ impl Cached<'_> {
         }
         let is_not_modified = arrival::is_not_modified(request, &answered.head);
         let is_head = request.method == Method::HEAD;
-        let told = self.with_key(told, session, ctx);
+        let told = told.with_key_of(&self.route, session, ctx);
         told.write(&mut answered.head, &self.route)?;
         if is_not_modified {
             answered.head.set_status(StatusCode::NOT_MODIFIED)?;

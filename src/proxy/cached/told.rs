@@ -6,11 +6,15 @@ use std::time::SystemTime;
 use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::Result;
 use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
 
+use super::resource;
 use crate::cache::route::RouteCache;
 use crate::cache::rules::freshness::Terms;
 use crate::cache::rules::status::{CacheStatus, Forward, Handling};
 use crate::cache::verdict::Verdict;
+use crate::proxy::ctx::RequestCtx;
+use crate::proxy::reject::Rejection;
 
 /// The name of this cache among those that a response passes.
 const CACHE: &str = "weir";
@@ -23,10 +27,58 @@ pub(super) struct Told {
     handling: Handling,
     ttl: Option<i64>,
     detail: Option<&'static str>,
-    /// Where the route tells it.
     key: Option<String>,
     /// Fields of the endpoint's answer that are not stored.
     pub(super) for_asker: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why an endpoint was asked, or another's answer waited for: what is told where none came.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::proxy) struct Wanting {
+    because: Forward,
+    collapsed: bool,
+}
+
+/// Tells what the cache did with a request that fails, if it had a part in it.
+pub(in crate::proxy) fn tell_failure(
+    head: &mut ResponseHeader,
+    rejection: Rejection,
+    session: &Session,
+    ctx: &RequestCtx,
+) -> Result<()> {
+    let cache = ctx.route().and_then(|route| route.cache.as_ref());
+    let (Some(cache), Some(verdict)) = (cache, ctx.cache) else {
+        return Ok(());
+    };
+    let handling = match ctx.wanting {
+        Some(Wanting { because, collapsed }) => Handling::Forwarded {
+            because,
+            status: None,
+            stored: false,
+            collapsed,
+        },
+        None => Handling::Refused,
+    };
+    let told = Told::new(verdict, handling).because(rejection.name());
+    told.with_key_of(cache, session, ctx).write(head, cache)
+}
+
+// === impl Wanting ===
+
+impl Wanting {
+    pub(super) fn answer(because: Forward) -> Wanting {
+        Wanting {
+            because,
+            collapsed: false,
+        }
+    }
+
+    pub(super) fn anothers(because: Forward) -> Wanting {
+        Wanting {
+            because,
+            collapsed: true,
+        }
+    }
 }
 
 // === impl Told ===
@@ -55,6 +107,13 @@ impl Told {
             detail: None,
             key: None,
             for_asker: Vec::new(),
+        }
+    }
+
+    pub(super) fn wanting(&self) -> Option<Wanting> {
+        match self.handling {
+            Handling::Forwarded { because, .. } => Some(Wanting::answer(because)),
+            Handling::Hit | Handling::Refused => None,
         }
     }
 
@@ -89,8 +148,17 @@ impl Told {
         self
     }
 
-    pub(super) fn with_key(mut self, key: Option<String>) -> Told {
-        self.key = key;
+    /// Where the route tells it.
+    pub(super) fn with_key_of(
+        mut self,
+        route: &RouteCache,
+        session: &Session,
+        ctx: &RequestCtx,
+    ) -> Told {
+        if route.tells_key {
+            let resource = resource(session, ctx, &route.query);
+            self.key = resource.map(|resource| resource.to_string());
+        }
         self
     }
 

@@ -289,3 +289,69 @@ async fn those_who_wait_are_not_led_one_by_one_to_a_variant_that_is_not_theirs()
     let responses = crowd.join_all().await;
     assert!(responses.iter().all(|response| response.text() == "x"));
 }
+
+/// How many attempts so many requests have made together.
+async fn attempts(weir: &Weir, requests: usize) -> usize {
+    let lines = weir.logged(requests).await;
+    let count = |line: &Value| line["attempts"].as_array().unwrap().len();
+    lines.iter().map(count).sum()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_endpoint_answers_those_who_wait_are_told_together() {
+    let hole = BlackHole::new().await;
+    let pool = "{ endpoints: [$hole], connect_timeout: 2s, outlier: off }";
+    // With a backup, the next leader might have done better.
+    for (pool, made) in [
+        (pool.to_owned(), 1),
+        (
+            pool.replace("$hole", "$hole, { address: $b, backup: true }"),
+            2,
+        ),
+    ] {
+        let origin = counting();
+        let weir = weir(&format!(
+            "
+            pools: {{ web: {pool} }}
+            routes: [{{ pool: web, retry: {{ attempts: 0 }}, cache: {{ lock_timeout: 1m }} }}]
+        "
+        ))
+        .with("hole", &hole)
+        .with("b", &origin)
+        .start()
+        .await;
+        let responses = crowd(&weir, "/", 20).await.join_all().await;
+        assert!(responses.iter().all(|response| response.status == 504));
+        let told = "weir; fwd=uri-miss; collapsed; detail=connect_timeout";
+        let collapsed = responses.iter().filter(|response| status(response) == told);
+        assert_eq!(collapsed.count(), 20 - made);
+        assert_eq!(attempts(&weir, 20).await, made);
+        // Who comes later tries again.
+        assert_eq!(weir.client().get("/").await.status, 504);
+        assert_eq!(attempts(&weir, 21).await, made + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_breaks_off_for_one_may_answer_the_next() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = answering(move |number| match number {
+        1 => Reply::nothing().after(&held),
+        _ => Reply::ok("x").header("Cache-Control", "max-age=60"),
+    });
+    let weir = weir(
+        "
+        pools: { web: { endpoints: [$a], outlier: off } }
+        routes: [{ pool: web, retry: { attempts: 0 }, cache: { lock_timeout: 1m } }]
+    ",
+    )
+    .with("a", &origin)
+    .start()
+    .await;
+    let crowd = crowd(&weir, "/", 5).await;
+    gate.open();
+    let responses = crowd.join_all().await;
+    let failed = responses.iter().filter(|response| response.status == 502);
+    assert_eq!((failed.count(), origin.hits()), (1, 2));
+}
