@@ -46,8 +46,10 @@ pub(super) mod fetch;
 mod fill;
 mod form;
 mod give;
+mod pull;
 mod purge;
 mod refresh;
+mod renew;
 pub(super) mod told;
 mod void;
 
@@ -280,7 +282,6 @@ impl Cached<'_> {
             }
             Ok(Turn::Lead(leader)) => joining.ticket = Ticket::Leads(leader),
             Err(()) => {
-                ctx.cache = Some(Verdict::Miss);
                 let gone = turn::gone(session, ctx);
                 return Err(ctx.end(gone));
             }

@@ -375,6 +375,26 @@ impl Attempts {
         self.ended(Outcome::BadStatus, answer);
     }
 
+    /// What runs, for another to end: its endpoint counts it as in flight until then.
+    pub fn split_off(&mut self) -> Attempts {
+        let current = self.made.get_mut(self.current);
+        let current = current.and_then(|attempt| {
+            Some(Attempt {
+                endpoint: attempt.endpoint.clone(),
+                outcome: attempt.outcome,
+                began: attempt.began,
+                connect: attempt.connect,
+                pick: Some(attempt.pick.take()?),
+            })
+        });
+        Attempts {
+            unmeasured: self.unmeasured,
+            stale: self.stale,
+            made: current.into_iter().collect(),
+            ..Attempts::default()
+        }
+    }
+
     /// Whether there is another endpoint to try.
     pub fn may_have_next(&self) -> bool {
         let candidates = self.candidates.as_ref();

@@ -37,10 +37,13 @@ use crate::upstream::member::Member;
 
 mod hedge;
 
+/// So much of a body is read away for the sake of its connection.
+const DISMISSED_MAX: usize = 64 * 1024;
+
 pub(super) struct Forwarder {
     pub(super) process: Arc<Process>,
     connector: TransportConnector,
-    buffers: Buffers,
+    buffers: Arc<Buffers>,
 }
 
 impl Forwarder {
@@ -48,7 +51,7 @@ impl Forwarder {
         Forwarder {
             process,
             connector,
-            buffers: Buffers::default(),
+            buffers: Arc::default(),
         }
     }
 
@@ -64,7 +67,7 @@ impl Forwarder {
         &self,
         session: &mut Session,
         ctx: &mut RequestCtx,
-    ) -> Result<Answered<'_>> {
+    ) -> Result<Answered> {
         let metrics = &self.process.metrics;
         let pool = exchange::pool(ctx).map_err(|rejection| ctx.reject(rejection))?;
         session.as_downstream_mut().enable_retry_buffering();
@@ -94,7 +97,7 @@ impl Forwarder {
     /// Gives the client the whole response, and the endpoint what is left of the request.
     pub(super) async fn relay(
         &self,
-        answered: Answered<'_>,
+        answered: Answered,
         session: &mut Session,
         ctx: &mut RequestCtx,
     ) -> Result<()> {
@@ -127,7 +130,7 @@ impl Forwarder {
         member: &Member,
         session: &mut Session,
         ctx: &mut RequestCtx,
-    ) -> Result<Answered<'_>> {
+    ) -> Result<Answered> {
         let key = pool
             .peers()
             .key(member.endpoint.address(), member.host.as_ref());
@@ -158,12 +161,29 @@ impl Forwarder {
     }
 
     /// The body has been taken from the endpoint: its connection may serve a later request.
-    pub(super) fn finished(&self, answered: Answered<'_>) {
+    pub(super) fn finished(&self, answered: Answered) {
         self.keep(answered.upstream, answered.keeping);
     }
 
+    /// Nobody wants the body. Where it is small and there already, the connection may serve a later
+    /// request all the same.
+    pub(super) async fn dismiss(&self, mut answered: Answered) {
+        let mut left = DISMISSED_MAX;
+        loop {
+            let piece = {
+                let mut next = pin!(answered.next());
+                poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await
+            };
+            match piece {
+                Poll::Ready(Ok(Some(bytes))) if bytes.len() <= left => left -= bytes.len(),
+                Poll::Ready(Ok(None)) => return self.finished(answered),
+                _ => return,
+            }
+        }
+    }
+
     /// Leaves the connection to a later request, if it may serve one.
-    fn keep(&self, upstream: Upstream<'_>, keeping: Option<(Key, Duration)>) {
+    fn keep(&self, upstream: Upstream, keeping: Option<(Key, Duration)>) {
         if let (Some((key, idle_timeout)), Some(stream)) = (keeping, upstream.into_reusable()) {
             self.process
                 .kept
@@ -206,15 +226,15 @@ pub(super) async fn until_cut(session: &Session) {
 }
 
 /// An endpoint's answer: its last head is here, and its body is to come.
-pub(super) struct Answered<'a> {
+pub(super) struct Answered {
     pub(super) head: Box<ResponseHeader>,
-    upstream: Upstream<'a>,
+    upstream: Upstream,
     request_over: bool,
     /// Where the connection is kept afterwards, and for how long.
     keeping: Option<(Key, Duration)>,
 }
 
-impl Answered<'_> {
+impl Answered {
     /// The next piece of the body; `None`: it is over. May be dropped while it waits.
     pub(super) async fn next(&mut self) -> Result<Option<&[u8]>> {
         if self.upstream.is_over() {
@@ -228,15 +248,15 @@ impl Answered<'_> {
 }
 
 /// One request and its response, on the way.
-struct Conversation<'s, 'a> {
-    upstream: Upstream<'a>,
+struct Conversation<'s> {
+    upstream: Upstream,
     session: &'s mut Session,
     ctx: &'s mut RequestCtx,
     /// All of the request is with the endpoint, or can no longer be.
     request_over: bool,
 }
 
-impl Conversation<'_, '_> {
+impl Conversation<'_> {
     /// Goes on until the endpoint has answered with its last head.
     async fn ask(&mut self, metrics: &Metrics) -> Result<Box<ResponseHeader>> {
         self.begin_request().await?;

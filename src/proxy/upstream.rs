@@ -9,6 +9,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -37,9 +38,9 @@ const HEAD_BYTES_MAX: usize = 256 * 1024;
 /// its end has come, so that one sent byte by byte costs no more than one sent whole.
 const EAGER_BYTES: usize = 4096;
 
-pub(super) struct Upstream<'a> {
+pub(super) struct Upstream {
     stream: Stream,
-    buffers: &'a Buffers,
+    buffers: Arc<Buffers>,
     /// Read, not yet consumed.
     held: BytesMut,
     /// Leading bytes of `held` that were handed out.
@@ -89,16 +90,16 @@ pub(super) enum Piece<'a> {
     End,
 }
 
-impl<'a> Upstream<'a> {
+impl Upstream {
     pub(super) fn new(
         stream: Stream,
         timeouts: Timeouts,
         method: &Method,
-        buffers: &'a Buffers,
+        buffers: &Arc<Buffers>,
     ) -> Self {
         Upstream {
             stream,
-            buffers,
+            buffers: Arc::clone(buffers),
             held: BytesMut::new(),
             given: 0,
             request: RequestFraming::Sized,

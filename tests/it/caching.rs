@@ -9,6 +9,7 @@ use crate::support::*;
 
 mod compression;
 mod connections;
+mod detached;
 mod faults;
 mod hostile;
 mod invalidation;

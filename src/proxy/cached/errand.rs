@@ -6,14 +6,15 @@
 
 use std::time::{Instant, SystemTime};
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, StatusCode};
 use pingora_cache::key::CompactCacheKey;
 use pingora_core::{Error, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::arrival::{self, Fate, Judge, Storable};
+use super::arrival::{self, Judge, Storable};
 use super::fetch::Fetch;
+use super::renew::Renewal;
 use super::{Cached, Ticket, resource};
 use crate::cache::entry::{self, Stored};
 use crate::cache::flights::Landed;
@@ -22,7 +23,7 @@ use crate::cache::rules::freshness::Exchange;
 use crate::cache::rules::reuse::{Failure, stand_in};
 use crate::cache::rules::status::Forward;
 use crate::cache::rules::storable::Refusal;
-use crate::cache::store::{Asked, Fill, Found, Left, Meta};
+use crate::cache::store::{Asked, Fill, Left};
 use crate::proxy::ctx::{Attempts, RequestCtx};
 use crate::proxy::exchange;
 use crate::proxy::failure::Ending;
@@ -42,43 +43,34 @@ pub(super) struct Errand {
 }
 
 /// What an endpoint's answer is to the cache.
-pub(super) enum Arrived<'a> {
-    Filling(Box<Filling<'a>>),
+pub(super) enum Arrived {
+    Filling(Box<Filling>),
     /// What is stored is good; 304.
     Renewed(Box<Renewal>),
     /// A failure, and what is stored serves in its place. Its status, if it had one.
     StandIn(Stored, Option<StatusCode>),
     /// It is for this client only; why.
     NotKept {
-        answered: Box<Answered<'a>>,
+        answered: Box<Answered>,
         why: &'static str,
     },
 }
 
-/// What is stored, as a 304 has renewed it.
-pub(super) struct Renewal {
-    pub(super) stored: Stored,
-    /// It stays stored, renewed.
-    pub(super) is_kept: bool,
-    /// Fields of the 304 that are not kept.
-    pub(super) for_asker: Vec<(HeaderName, HeaderValue)>,
-}
-
 /// An answer whose body is to come, and to be stored.
-pub(super) struct Filling<'a> {
-    pub(super) answered: Answered<'a>,
+pub(super) struct Filling {
+    pub(super) answered: Answered,
     pub(super) fill: Fill,
     pub(super) stored: Stored,
 }
 
-impl<'a> Cached<'a> {
+impl Cached<'_> {
     /// Asks for what is not stored, or not fresh.
     pub(super) async fn ask(
         &self,
         mut errand: Errand,
         session: &mut Session,
         ctx: &mut RequestCtx,
-    ) -> Result<Arrived<'a>> {
+    ) -> Result<Arrived> {
         loop {
             let fetch = self.fetch_for(&errand, session);
             let is_conditional = fetch.is_conditional();
@@ -125,7 +117,7 @@ impl<'a> Cached<'a> {
         mut errand: Errand,
         session: &Session,
         ctx: &mut RequestCtx,
-    ) -> Result<Arrived<'a>> {
+    ) -> Result<Arrived> {
         let ending = exchange::ending(session, &error, ctx);
         let Ending::Rejected(rejection) = ending else {
             return Err(error);
@@ -160,12 +152,12 @@ impl<'a> Cached<'a> {
 
     fn answered(
         &self,
-        answered: Answered<'a>,
+        answered: Answered,
         mut errand: Errand,
         exchange: Exchange,
         session: &Session,
         ctx: &RequestCtx,
-    ) -> Arrived<'a> {
+    ) -> Arrived {
         let status = answered.head.status;
         if let Some(stored) = self.stand_in(&mut errand, Failure::Status(status)) {
             return Arrived::StandIn(stored, Some(status));
@@ -181,7 +173,7 @@ impl<'a> Cached<'a> {
         }
     }
 
-    fn judge<'b>(&'b self, exchange: Exchange, session: &'b Session) -> Judge<'b> {
+    pub(super) fn judge<'b>(&'b self, exchange: Exchange, session: &'b Session) -> Judge<'b> {
         Judge {
             route: &self.route,
             request: &session.req_header().headers,
@@ -193,12 +185,12 @@ impl<'a> Cached<'a> {
     /// Begins to store an answer.
     fn keep(
         &self,
-        answered: Answered<'a>,
+        answered: Answered,
         storable: Storable,
         errand: Errand,
         session: &Session,
         ctx: &RequestCtx,
-    ) -> Arrived<'a> {
+    ) -> Arrived {
         let Storable { head, terms } = storable;
         let length = arrival::announced(&head);
         if length.is_some_and(|length| length > self.store().max_object()) {
@@ -238,18 +230,18 @@ impl<'a> Cached<'a> {
 
     fn not_kept(
         &self,
-        answered: Answered<'a>,
+        answered: Answered,
         why: &'static str,
         landed: Landed,
         errand: Errand,
-    ) -> Arrived<'a> {
+    ) -> Arrived {
         self.forwarder.process.metrics.cache.refused(why);
         self.land(errand, landed);
         let answered = Box::new(answered);
         Arrived::NotKept { answered, why }
     }
 
-    fn land(&self, errand: Errand, landed: Landed) {
+    pub(super) fn land(&self, errand: Errand, landed: Landed) {
         match errand.ticket {
             Ticket::Leads(leader) => leader.land(landed, Instant::now()),
             Ticket::None | Ticket::Alone | Ticket::KnownAlone => {
@@ -268,62 +260,6 @@ impl<'a> Cached<'a> {
             self.store()
                 .remove(&key, Some(own.found.id), Left::Replaced);
         }
-    }
-
-    /// The stored response that a 304 means is as good as new.
-    fn renew(
-        &self,
-        answered: Answered<'a>,
-        stored: Stored,
-        errand: Errand,
-        exchange: Exchange,
-        session: &Session,
-        ctx: &RequestCtx,
-    ) -> Result<Arrived<'a>> {
-        let renewed = self
-            .judge(exchange, session)
-            .renewed(&stored, &answered.head)?;
-        self.forwarder.finished(answered);
-        let (key, id) = (self.key_of(&stored), stored.found.id);
-        let label = resource(session, ctx, &self.route.query)
-            .map(|resource| entry::label(&resource, &renewed.head.headers));
-        let (created, variance) = (stored.found.meta.created(), stored.found.variance);
-        let terms = renewed.terms;
-        let meta = entry::meta(
-            renewed.head,
-            terms,
-            created,
-            variance,
-            label.unwrap_or_default(),
-        );
-        let is_kept = match (renewed.fate, &errand.asked) {
-            (Fate::Renewed, Some(asked)) => asked.update(&key, id, &meta),
-            (Fate::Removed, _) => {
-                self.store().remove(&key, Some(id), Left::Replaced);
-                false
-            }
-            _ => false,
-        };
-        // Each who waits would find nothing fresh, and ask in turn; also where another variant than
-        // theirs is good for them.
-        let is_theirs = errand.flight == key && terms.is_fresh(exchange.answered);
-        let landed = match renewed.fate {
-            // Evicted or purged meanwhile; it serves this client all the same.
-            Fate::Renewed if !is_kept => Landed::Voided,
-            Fate::Renewed if is_theirs => Landed::Stored,
-            Fate::Renewed | Fate::Removed => Landed::Uncacheable,
-            Fate::Left => Landed::NotShared,
-        };
-        self.land(errand, landed);
-        let found = Found {
-            meta: Meta::keep(&meta),
-            ..stored.found
-        };
-        Ok(Arrived::Renewed(Box::new(Renewal {
-            stored: Stored::of(found, terms),
-            is_kept,
-            for_asker: renewed.for_asker,
-        })))
     }
 }
 

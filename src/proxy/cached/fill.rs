@@ -2,9 +2,9 @@
 //!
 //! The body goes into the store as fast as the endpoint sends it, and the client that asked reads it
 //! from there like all others; both happen in its task, each without waiting for the other. So a slow
-//! client holds up nobody, and one that leaves ends nothing. Only a body that outgrew the cache goes
-//! at its client's pace, for then the client is all that it goes to. What is not kept at all goes
-//! straight to the client.
+//! client holds up nobody, and one that leaves, or wanted less, ends nothing: the rest goes on without it
+//! (`pull`). Only a body that outgrew the cache goes at its client's pace, for then the client is all
+//! that it goes to. What is not kept at all goes straight to the client.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -18,17 +18,18 @@ use pingora_core::Result;
 use pingora_proxy::Session;
 use tokio::sync::Notify;
 
-use super::errand::{Arrived, Errand, Filling, Renewal, has_age};
+use super::errand::{Arrived, Errand, Filling, has_age};
 use super::give::{self, Serving};
+use super::pull::Pull;
+use super::renew::Renewal;
 use super::told::{Told, Wanting};
 use super::{Cached, Ticket, arrival};
 use crate::cache::rules::status::Forward;
-use crate::cache::store::{Fill, Reader};
+use crate::cache::store::Reader;
 use crate::cache::verdict::Verdict;
 use crate::proxy::ctx::{Attempts, RequestCtx};
 use crate::proxy::exchange;
-use crate::proxy::failure::Ending;
-use crate::proxy::forward::{self, Answered, Forwarder, until_cut};
+use crate::proxy::forward::{self, Answered};
 
 /// How far a client may be behind a body that goes at its pace.
 const LAG_MAX: usize = 64 * 1024;
@@ -101,7 +102,7 @@ impl Cached<'_> {
     /// Stores a body, and gives it to the client.
     async fn fill(
         &self,
-        filling: Filling<'_>,
+        filling: Filling,
         told: Told,
         session: &mut Session,
         ctx: &mut RequestCtx,
@@ -124,9 +125,10 @@ impl Cached<'_> {
         let reading = Reading::default();
         // Registered before the first byte can pass by.
         let reader = Reader::of(&stored.found);
-        let mut pull = pin!(self.forwarder.pull(answered, fill, &reading));
+        let mut pull = Pull::new(self.forwarder, answered, fill);
         let mut pulled = None;
         let given = {
+            let mut pull = pin!(pull.run(&reading));
             let give = give::give(&serving, reader, Some(&reading), session, ctx);
             let mut give = pin!(give);
             poll_fn(|cx| {
@@ -140,31 +142,31 @@ impl Cached<'_> {
             })
             .await
         };
-        reading.end();
-        let mut pulled = match pulled {
-            Some(pulled) => pulled,
-            None => tokio::select! {
-                biased;
-                pulled = pull => pulled,
-                () = until_cut(session) => Err(ctx.end(Ending::Shutdown)),
-            },
-        };
         match &mut pulled {
             // Whoever asks next may get it coded.
-            Ok(()) => drop(self.coded(&stored, session)),
-            Err(error) => exchange::note_failure(session, ctx, error),
+            Some(Ok(())) => drop(self.coded(&stored, session)),
+            Some(Err(error)) => exchange::note_failure(session, ctx, error),
+            None => pull.go_on(self.on_behalf_of(ctx)),
         }
         // What broke the body off says more than that it broke off.
         match given {
-            Err(broken) => Err(pulled.err().unwrap_or(broken)),
+            Err(broken) => Err(pulled.and_then(Result::err).unwrap_or(broken)),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// The context of what is left of a body when its client is finished.
+    fn on_behalf_of(&self, ctx: &mut RequestCtx) -> RequestCtx {
+        let in_flight = &self.forwarder.process.metrics.requests_in_flight;
+        let mut beside = ctx.beside(in_flight);
+        beside.attempts = ctx.attempts.split_off();
+        beside
     }
 
     /// Gives the client an answer that is not kept. It was asked for in another way than the client did.
     async fn relay(
         &self,
-        mut answered: Answered<'_>,
+        mut answered: Answered,
         told: Told,
         session: &mut Session,
         ctx: &mut RequestCtx,
@@ -173,7 +175,7 @@ impl Cached<'_> {
         let is_whole = answered.head.status == StatusCode::OK;
         if is_whole && request.headers.contains_key(RANGE) && request.method == Method::GET {
             // The part may be a small one of something large.
-            drop(answered);
+            self.forwarder.dismiss(answered).await;
             ctx.fetch = None;
             ctx.attempts = Attempts::default();
             let told = Told::forwarded(Verdict::Bypass, Forward::Bypass);
@@ -189,30 +191,11 @@ impl Cached<'_> {
             answered.head.remove_header(&TRANSFER_ENCODING);
         }
         if is_not_modified || is_head {
-            forward::give_head(answered.head, session, ctx).await?;
+            forward::give_head(answered.head.clone(), session, ctx).await?;
+            self.forwarder.dismiss(answered).await;
             return forward::finish(session).await;
         }
         self.forwarder.relay(answered, session, ctx).await
-    }
-}
-
-impl Forwarder {
-    /// Takes a body from the endpoint into the store, to its end.
-    pub(super) async fn pull(
-        &self,
-        mut answered: Answered<'_>,
-        mut fill: Fill,
-        reading: &Reading,
-    ) -> Result<()> {
-        while let Some(bytes) = answered.next().await? {
-            fill.write(bytes)?;
-            while fill.is_passing() && reading.is_behind(fill.written()) {
-                reading.moved.notified().await;
-            }
-        }
-        fill.commit();
-        self.finished(answered);
-        Ok(())
     }
 }
 
@@ -236,12 +219,16 @@ impl Reading {
         self.moved.notify_one();
     }
 
+    pub(super) async fn moved(&self) {
+        self.moved.notified().await;
+    }
+
     fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
         self.moved.notify_one();
     }
 
-    fn is_behind(&self, written: usize) -> bool {
+    pub(super) fn is_behind(&self, written: usize) -> bool {
         let lag = written.saturating_sub(self.at.load(Ordering::Relaxed));
         !self.is_over.load(Ordering::Relaxed) && lag > LAG_MAX
     }

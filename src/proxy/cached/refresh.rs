@@ -13,7 +13,7 @@ use pingora_proxy::Session;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
 use super::errand::{Arrived, Errand, Filling};
-use super::fill::Reading;
+use super::pull::Pull;
 use super::{Cached, Ticket};
 use crate::cache::entry::Stored;
 use crate::cache::flights::Leader;
@@ -94,8 +94,8 @@ impl Refresh {
         match cached.ask(errand, &mut session, &mut self.ctx).await? {
             Arrived::Filling(filling) => {
                 let Filling { answered, fill, .. } = *filling;
-                let nobody = Reading::nobody();
-                cached.forwarder.pull(answered, fill, &nobody).await?;
+                let pull = Pull::new(&self.forwarder, answered, fill);
+                pull.for_others(self.ctx).await?;
                 Ok("stored")
             }
             Arrived::Renewed(_) => Ok("revalidated"),

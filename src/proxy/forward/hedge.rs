@@ -45,33 +45,33 @@ struct Call {
 }
 
 /// What became of a call.
-struct Called<'a> {
+struct Called {
     /// `None`: it did not connect.
     connect: Option<Duration>,
-    answer: Result<Answer<'a>>,
+    answer: Result<Answer>,
 }
 
-struct Answer<'a> {
+struct Answer {
     interim: Vec<ResponseHeader>,
-    answered: Answered<'a>,
+    answered: Answered,
 }
 
 /// Calls that run, by the number of their attempt.
 #[derive(Default)]
 struct Race<'a>(Vec<(usize, Calling<'a>)>);
 
-type Calling<'a> = Pin<Box<dyn Future<Output = Called<'a>> + Send + 'a>>;
+type Calling<'a> = Pin<Box<dyn Future<Output = Called> + Send + 'a>>;
 
 impl Forwarder {
     /// Goes on with the attempt that has begun at `member`, perhaps with one beside it.
-    pub(super) async fn attempt_hedged<'a>(
-        &'a self,
+    pub(super) async fn attempt_hedged(
+        &self,
         hedge: Hedge,
         pool: &Pool,
         member: &Member,
         session: &mut Session,
         ctx: &mut RequestCtx,
-    ) -> Result<Answered<'a>> {
+    ) -> Result<Answered> {
         let began = Instant::now();
         pool.hedging().deposit(began);
         let delay = pool.hedging().delay(hedge.after, began);
@@ -153,13 +153,13 @@ impl Forwarder {
         })
     }
 
-    async fn call(&self, call: Call) -> Called<'_> {
+    async fn call(&self, call: Call) -> Called {
         let mut connect = None;
         let answer = self.answer(call, &mut connect).await;
         Called { connect, answer }
     }
 
-    async fn answer(&self, call: Call, connect: &mut Option<Duration>) -> Result<Answer<'_>> {
+    async fn answer(&self, call: Call, connect: &mut Option<Duration>) -> Result<Answer> {
         let began = Instant::now();
         let stream = match call.kept {
             Some(stream) => {
@@ -209,7 +209,7 @@ fn is_interim(head: &ResponseHeader) -> bool {
 
 // === impl Called ===
 
-impl<'a> Called<'a> {
+impl Called {
     /// Whether the client is better served with it than with what may still come.
     fn is_welcome(&self, ctx: &RequestCtx) -> bool {
         let is_retried = |status: StatusCode| {
@@ -236,7 +236,7 @@ impl<'a> Called<'a> {
         session: &mut Session,
         ctx: &mut RequestCtx,
         metrics: &Metrics,
-    ) -> Result<Answered<'a>> {
+    ) -> Result<Answered> {
         if let [_, second] = ctx.attempts.made() {
             let is_won = second.outcome == Outcome::Pending && self.answer.is_ok();
             metrics.hedged(if is_won { "won" } else { "lost" });
@@ -266,7 +266,7 @@ impl<'a> Race<'a> {
     }
 
     /// Waits for one to be over; waits for ever where none runs.
-    async fn first_over(&mut self) -> (usize, Called<'a>) {
+    async fn first_over(&mut self) -> (usize, Called) {
         poll_fn(|cx| {
             for place in 0..self.0.len() {
                 let (attempt, calling) = &mut self.0[place];

@@ -118,6 +118,13 @@ async fn all_variants_are_validated_with_their_tags() {
         status(&other)
     );
     assert_eq!(origin.last().header("if-none-match"), Some("\"a\""));
+    // From now on it is theirs as well.
+    for kind in ["one", "two"] {
+        let hit = get(kind).await;
+        assert!(status(&hit).contains("hit"), "{}", status(&hit));
+        assert_eq!(hit.text(), "body of a");
+    }
+    assert_eq!(origin.hits(), 2);
 }
 
 #[tokio::test]
