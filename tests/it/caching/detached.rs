@@ -82,7 +82,7 @@ async fn what_nobody_reads_does_not_drip_for_ever() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_endpoint_that_breaks_off_when_its_client_is_finished_is_blamed_all_the_same() {
+async fn a_body_that_breaks_off_when_its_client_is_finished_is_not_kept() {
     let gate = Gate::new();
     let held = gate.clone();
     let origin = answering(move |number| {
