@@ -254,7 +254,8 @@ async fn the_path_that_was_matched_is_the_path_that_is_forwarded() {
     assert_eq!(origin.last().target, "/b%2Fc%C3?q=%zz/../");
     let logged = weir.logged(7).await;
     // The log tells what the client wrote.
-    assert_eq!(logged[6]["target"], "/a/%2E%2e/b%2fc%c3?q=%zz/../");
+    let written = |line: &serde_json::Value| line["target"] == "/a/%2E%2e/b%2fc%c3?q=%zz/../";
+    assert!(logged.iter().any(written), "{logged:#?}");
 }
 
 // --- no route
