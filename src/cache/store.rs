@@ -187,7 +187,7 @@ impl Store {
             return None;
         }
         let limit = self.account().limit();
-        let room = length.map_or(body::PASSAGE.min(self.max_object()), body::estimate);
+        let room = length.map_or(body::PASSAGE, body::estimate);
         let granted = self.charge(entry + room, limit);
         if granted.is_none() {
             self.counts().refuse(Refused::Full);

@@ -78,9 +78,9 @@ fn what_has_expired_meanwhile_is_left_out_and_what_does_not_fit_too() {
     let old = store(1 << 20, Eviction::S3Fifo);
     old.import(object(1, 5, 10), now);
     old.import(object(2, 60, 10), now);
-    old.import(object(3, 60, 20_000), now);
+    old.import(object(3, 60, 200_000), now);
     assert_eq!(save(&old, directory.path(), usize::MAX, soon()).unwrap(), 3);
-    let new = store(32 << 10, Eviction::S3Fifo);
+    let new = store(256 << 10, Eviction::S3Fifo);
     let (count, read) = load(
         &new,
         directory.path(),

@@ -213,9 +213,15 @@ async fn what_passes_by_the_cache_waits_for_its_client_at_the_origin() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_slow_readers_of_what_outgrew_the_cache_all_get_it_whole() {
+    for memory in ["memory: 1MiB", "memory: 1MiB, max_object: 16KiB"] {
+        outgrown_by_forty(memory).await;
+    }
+}
+
+async fn outgrown_by_forty(memory: &str) {
     const READERS: usize = 40;
     let origin = large();
-    let weir = with_limits("send_timeout: 1m", "memory: 1MiB", &origin).await;
+    let weir = with_limits("send_timeout: 1m", memory, &origin).await;
     let mut readers = Vec::new();
     for number in 0..READERS {
         readers.push(still(&weir, &format!("/chunked{number}")).await);
