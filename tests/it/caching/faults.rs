@@ -67,6 +67,10 @@ fn origin(gate: &Gate) -> Origin {
 
 impl Scene {
     async fn new() -> Scene {
+        Scene::draining_for("30s").await
+    }
+
+    async fn draining_for(time: &str) -> Scene {
         let gate = Gate::new();
         let origin = Arc::new(origin(&gate));
         let weir = weir(
@@ -82,10 +86,13 @@ impl Scene {
               - { pool: patient, name: alone, path: /alone/*, cache: { lock_timeout: 200ms } }
               - { pool: none, name: none, path: /none/*, cache: on }
             cache: { memory: 32MiB, max_object: 8MiB }
-            server: { drain_timeout: 2s, $upgradable }
+            server: { drain_timeout: $drain, $upgradable }
             ",
         );
-        let weir = weir.with("a", &origin).with("none", free_address());
+        let weir = weir
+            .with("a", &origin)
+            .with("none", free_address())
+            .with("drain", time);
         Scene {
             weir: weir.start().await,
             origin,

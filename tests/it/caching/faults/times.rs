@@ -59,17 +59,17 @@ async fn a_refresh_has_no_line_and_leaves_nothing_however_it_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_that_waits_no_longer_cuts_all_off_and_records_them() {
-    let scene = Scene::new().await;
+    let scene = Scene::draining_for("1s").await;
     scene.get("/patient/large").send().await;
     let mut open = Vec::new();
-    for (place, kind) in ["waits", "waits", "held", "held", "large"]
+    for (place, kind) in ["held", "held", "waits", "waits", "large"]
         .iter()
         .enumerate()
     {
         open.push(scene.begin(&format!("/patient/{kind}")).await);
         scene.in_flight(place + 1).await;
+        scene.fills(1).await;
     }
-    scene.fills(1).await;
     scene.weir.signal(Signal::SIGTERM);
     let end = scene.weir.exit_status().await;
     assert!(end.success(), "{end:#?}");
