@@ -274,7 +274,7 @@ impl Attempts {
     /// Another attempt was faster. How long this one had been waited for says something of its endpoint
     /// if it began first: the response would have taken longer still.
     pub fn cancel(&mut self, attempt: usize) {
-        let (now, is_measured) = (Instant::now(), !self.unmeasured);
+        let is_outwaited = attempt < self.current && !self.unmeasured;
         let Some(cancelled) = self.made.get_mut(attempt) else {
             return;
         };
@@ -282,11 +282,8 @@ impl Attempts {
         let Some(pick) = cancelled.pick.take() else {
             return;
         };
-        if is_measured && attempt < self.current {
-            let waited = now.saturating_duration_since(cancelled.began);
-            pick.lease.endpoint().outwaited(waited, now);
-        }
-        tokio::spawn(hedging::let_go(pick));
+        let since = is_outwaited.then_some(cancelled.began);
+        tokio::spawn(hedging::let_go(pick, since));
     }
 
     /// The running route is not measured.

@@ -5,15 +5,17 @@
 //! what requests of the same pool waited for their heads lately, or a fixed time.
 //!
 //! Bound: over ten seconds, second requests are at most `percent` of the requests. Those a little late
-//! would leave nothing for those that hang, so the later a request is, the more of that it may use.
-//! A cancelled attempt goes on counting for a moment ([`let_go`]).
+//! would leave nothing for those that hang, so the later a request is, the more of that it may use. In a
+//! model of eight endpoints (exponential service, 65 % load, one ten times slower or freezing) the shares
+//! and moments of [`Lateness`] gave the least p99 among those that let p99.9 be.
+//! A cancelled attempt goes on counting, and waiting, for a moment ([`let_go`]).
 //! Process-lived, one for each pool, so that a reload neither forgets the waits nor grants anew. Pure:
 //! `now` is passed in. Asked by `proxy::hedge`.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::time::timeout;
+use tokio::time::{Instant as Clock, timeout};
 
 use super::members::Pick;
 use super::retry_budget::RetryBudget;
@@ -36,7 +38,7 @@ pub struct Hedging {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lateness {
     Late,
-    /// A quarter more than that.
+    /// A fifth more than that.
     Later,
     /// Twice as long.
     Hanging,
@@ -49,7 +51,7 @@ impl Lateness {
     pub fn wait(self, delay: Duration) -> Duration {
         match self {
             Lateness::Late => delay,
-            Lateness::Later => delay.saturating_add(delay / 4),
+            Lateness::Later => delay.saturating_add(delay / 5),
             Lateness::Hanging => delay.saturating_mul(2),
         }
     }
@@ -57,8 +59,8 @@ impl Lateness {
     /// Percent of the second requests that it may use.
     fn share(self) -> u64 {
         match self {
-            Lateness::Late => 50,
-            Lateness::Later => 90,
+            Lateness::Late => 60,
+            Lateness::Later => 95,
             Lateness::Hanging => 100,
         }
     }
@@ -110,11 +112,17 @@ impl Hedging {
 }
 
 /// Counts a cancelled attempt as in flight until its endpoint answers somebody: it may be at work on it
-/// still, and one that hangs must not look idle because those who waited for it are gone.
-pub async fn let_go(pick: Pick) {
+/// still, and one that hangs must not look idle because those who waited for it are gone. Nor fast: as
+/// long it goes on waiting. `outwaited`: since when, if another endpoint was faster.
+pub async fn let_go(pick: Pick, outwaited: Option<Instant>) {
     let endpoint = pick.lease.endpoint().clone();
-    let answered = timeout(AT_WORK_MAX, endpoint.answers()).await;
-    drop((pick, answered));
+    // Whether it has answered or not, it has taken so long.
+    let _ = timeout(AT_WORK_MAX, endpoint.answers()).await;
+    if let Some(since) = outwaited {
+        let now = Clock::now().into_std();
+        endpoint.outwaited(now.saturating_duration_since(since), now);
+    }
+    drop(pick);
 }
 
 /// Bounds of the histogram's buckets grow by a 24th of a doubling, 3 %, from 100 µs to two hours.
@@ -216,8 +224,13 @@ fn upper_bound(bucket: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use fastrand::Rng;
+    use http::{HeaderMap, StatusCode};
 
     use super::*;
+    use crate::upstream::observation::{Answer, Observation};
+    use crate::upstream::pick_context::PickContext;
+    use crate::upstream::tests::{config, registry};
+    use crate::upstream::{Pool, members::Candidates};
 
     const P95: HedgeAfter = HedgeAfter::Percentile(95);
 
@@ -301,9 +314,50 @@ mod tests {
                 "seed {seed}: {hedges} of {requests}"
             );
             assert!(
-                early * 200 <= requests * percent,
+                early * 10_000 <= requests * percent * 60,
                 "seed {seed}: {early} early"
             );
         }
+    }
+
+    fn candidates() -> Candidates {
+        let pool = Pool::build(&config(&["10.0.0.1:1"]), &registry()).unwrap();
+        pool.candidates(&PickContext::default())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_answers_nobody_looks_as_slow_as_it_was_waited_for() {
+        let began = Clock::now().into_std();
+        let pick = candidates().lease_next().unwrap();
+        let endpoint = pick.lease.endpoint().clone();
+        tokio::time::advance(millis(200)).await;
+        let_go(pick, Some(began)).await;
+        assert_eq!(endpoint.in_flight(), 0);
+        let expected = endpoint.latency().seconds(Clock::now().into_std());
+        assert!((1.2..1.21).contains(&expected), "{expected}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_answers_another_has_been_waited_for_until_then() {
+        let began = Clock::now().into_std();
+        let pick = candidates().lease_next().unwrap();
+        let endpoint = pick.lease.endpoint().clone();
+        tokio::time::advance(millis(200)).await;
+        let other = Observation {
+            answer: Answer::Response(StatusCode::OK, &HeaderMap::new()),
+            took: millis(10),
+            is_measured: true,
+            is_stale: false,
+            in_flight: 2,
+            now: began + millis(210),
+        };
+        let answer = async {
+            tokio::time::sleep(millis(10)).await;
+            endpoint.lease().observe(&other);
+        };
+        tokio::join!(let_go(pick, Some(began)), answer);
+        assert_eq!(endpoint.in_flight(), 0);
+        let expected = endpoint.latency().seconds(began + millis(210));
+        assert!((0.2..0.22).contains(&expected), "{expected}");
     }
 }

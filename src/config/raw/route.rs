@@ -131,8 +131,8 @@ pub(crate) struct Hedge {
     /// seconds, p50 to p99; or a time, 1ms to 1h. Default: p95.
     #[schemars(extend("pattern" = "^(p[0-9]{2}|[0-9]+(ms|s|m|h|d))$"))]
     pub(crate) after: Option<String>,
-    /// Second requests over ten seconds, 1 to 100 percent of the pool's requests; half of them are kept for requests that
-    /// wait a quarter longer, and a tenth for those that wait twice as long. Default: 2.
+    /// Second requests over ten seconds, 1 to 100 percent of the pool's requests; two fifths of them are kept for requests
+    /// that wait a fifth longer, and a twentieth for those that wait twice as long. Default: 2.
     #[schemars(range(min = 1, max = 100))]
     pub(crate) percent: Option<i64>,
 }
