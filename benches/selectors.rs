@@ -74,8 +74,9 @@ fn picks(criterion: &mut Criterion) {
     for size in [8, 1000] {
         for balance in &balances {
             let pool = pool(balance.clone(), size, None);
+            let is_hash = matches!(balance, Balance::Hash(_));
             let context = PickContext {
-                hash_key: b"/images/logo.png",
+                hash_key: if is_hash { b"/images/logo.png" } else { b"" },
                 ..PickContext::default()
             };
             let pick = || black_box(pool.candidates(black_box(&context)).lease_next());

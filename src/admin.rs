@@ -65,11 +65,15 @@ impl Admin {
                 let snapshot = process.snapshot.load();
                 cache::lookup(&process.cache, &snapshot, uri.query())
             }
-            "/metrics" => reply::with(
-                StatusCode::OK,
-                "text/plain; version=0.0.4; charset=utf-8",
-                process.metrics.text().into_bytes(),
-            ),
+            "/metrics" => {
+                process.registry.show_in_flight();
+                let text = process.metrics.text().into_bytes();
+                reply::with(
+                    StatusCode::OK,
+                    "text/plain; version=0.0.4; charset=utf-8",
+                    text,
+                )
+            }
             _ => reply::text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }

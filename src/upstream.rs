@@ -48,6 +48,7 @@ pub mod retry_budget;
 pub mod room;
 pub mod selector;
 pub mod signals;
+pub mod stamp;
 pub mod sticky;
 pub mod targets;
 pub mod turns;

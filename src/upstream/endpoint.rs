@@ -149,6 +149,12 @@ impl Endpoint {
         self.load.in_flight.load(Relaxed)
     }
 
+    /// Brings the gauge up to date. Told when somebody looks: a gauge that follows each lease costs a
+    /// pick as much as its count does.
+    pub(super) fn show_in_flight(&self) {
+        self.metrics.in_flight.set(i64::from(self.in_flight()));
+    }
+
     /// Attempts running now on all endpoints of the pool.
     #[inline]
     pub fn pool_in_flight(&self) -> u32 {
@@ -349,8 +355,7 @@ impl Endpoint {
     }
 
     pub fn watch_signals(&self) {
-        self.signals
-            .get_or_init(|| Box::new(Signals::new(Instant::now())));
+        self.signals.get_or_init(Box::default);
     }
 
     fn tried(&self, trial: Trial) {
@@ -454,7 +459,6 @@ impl Endpoint {
     pub fn lease(self: &Arc<Self>) -> Lease {
         let before = self.load.in_flight.fetch_add(1, Relaxed);
         self.pool_load.0.fetch_add(1, Relaxed);
-        self.metrics.in_flight.inc();
         self.metrics.picks.inc();
         Lease {
             endpoint: self.clone(),
@@ -502,8 +506,15 @@ mod tests {
         assert_eq!((endpoint.in_flight(), endpoint.picks()), (2, 2));
         drop(leases);
         assert_eq!((endpoint.in_flight(), endpoint.picks()), (0, 2));
-        let idle = r#"weir_endpoint_in_flight{endpoint="10.0.0.3:80",pool="api"} 0"#;
-        assert!(metrics.text().contains(idle));
+        let shown = |count| {
+            endpoint.show_in_flight();
+            let line =
+                format!(r#"weir_endpoint_in_flight{{endpoint="{NAME}",pool="api"}} {count}"#);
+            metrics.text().contains(&line)
+        };
+        assert!(shown(0));
+        let _lease = endpoint.lease();
+        assert!(shown(1));
     }
 
     #[test]

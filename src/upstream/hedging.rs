@@ -229,6 +229,7 @@ mod tests {
     use super::*;
     use crate::upstream::observation::{Answer, Observation};
     use crate::upstream::pick_context::PickContext;
+    use crate::upstream::stamp::Stamp;
     use crate::upstream::tests::{config, registry};
     use crate::upstream::{Pool, members::Candidates};
 
@@ -333,7 +334,9 @@ mod tests {
         tokio::time::advance(millis(200)).await;
         let_go(pick, Some(began)).await;
         assert_eq!(endpoint.in_flight(), 0);
-        let expected = endpoint.latency().seconds(Clock::now().into_std());
+        let expected = endpoint
+            .latency()
+            .seconds(Stamp::of(Clock::now().into_std()));
         assert!((1.2..1.21).contains(&expected), "{expected}");
     }
 
@@ -357,7 +360,7 @@ mod tests {
         };
         tokio::join!(let_go(pick, Some(began)), answer);
         assert_eq!(endpoint.in_flight(), 0);
-        let expected = endpoint.latency().seconds(began + millis(210));
+        let expected = endpoint.latency().seconds(Stamp::of(began + millis(210)));
         assert!((0.2..0.22).contains(&expected), "{expected}");
     }
 }

@@ -8,12 +8,14 @@
 //!
 //! Bound: a reading lies between zero and the longest wait ever learned (an hour at most), and just
 //! after a wait it is not below it. Cost: one atomic word, so picks read without a lock; time is kept
-//! in hundredths of a second, which is 0.1 % of the decay. Pure but for that word: `now` comes from
-//! outside, and a `now` that lies before the last one counts as that one. Written by
-//! `Endpoint::observe`, read by selectors.
+//! in [`Stamp`]s, whose step is 0.1 % of the decay. Pure but for that word: `now` comes from outside,
+//! and a `now` that lies before the last one counts as that one. Written by `Endpoint::observe`, read
+//! by selectors.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use super::stamp::Stamp;
 
 const DECAY: f32 = 10.0;
 pub(super) const COLD: Duration = Duration::from_millis(30);
@@ -22,7 +24,6 @@ pub(super) const WAIT_MAX: Duration = Duration::from_secs(3600);
 pub(super) const FLOOR: f32 = 1e-6;
 
 pub struct Latency {
-    born: Instant,
     /// A [`Reading`], packed.
     last: AtomicU64,
 }
@@ -31,7 +32,7 @@ pub struct Latency {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Reading {
     pub(super) seconds: f32,
-    /// Hundredths of a second since birth; wraps after 497 days.
+    /// A [`Stamp`]'s low word.
     pub(super) at: u32,
 }
 
@@ -41,30 +42,29 @@ impl Latency {
     pub fn new(now: Instant) -> Self {
         let cold = Reading {
             seconds: COLD.as_secs_f32(),
-            at: 0,
+            at: Stamp::of(now).low(),
         };
         Latency {
-            born: now,
             last: AtomicU64::new(cold.packed()),
         }
     }
 
     /// The expected wait in seconds, above zero.
     #[inline]
-    pub fn seconds(&self, now: Instant) -> f32 {
+    pub fn seconds(&self, now: Stamp) -> f32 {
         let last = Reading::unpacked(self.last.load(Relaxed));
-        last.decayed(self.stamp(now)).seconds.max(FLOOR)
+        last.decayed(now.low()).seconds.max(FLOOR)
     }
 
     /// A response began after `wait`.
     pub fn learn(&self, wait: Duration, now: Instant) {
-        let (wait, at) = (wait.min(WAIT_MAX).as_secs_f32(), self.stamp(now));
+        let (wait, at) = (wait.min(WAIT_MAX).as_secs_f32(), Stamp::of(now).low());
         self.update(|last| last.learned(wait, at));
     }
 
     /// An attempt failed, which counts as a wait of `penalty`, or of the average if that is longer.
     pub fn punish(&self, penalty: Duration, now: Instant) {
-        let (penalty, at) = (penalty.min(WAIT_MAX).as_secs_f32(), self.stamp(now));
+        let (penalty, at) = (penalty.min(WAIT_MAX).as_secs_f32(), Stamp::of(now).low());
         self.update(|last| last.peaked(penalty, at));
     }
 
@@ -73,17 +73,6 @@ impl Latency {
         // It never declines.
         let _ = self.last.fetch_update(Relaxed, Relaxed, packed);
     }
-
-    #[inline]
-    fn stamp(&self, now: Instant) -> u32 {
-        hundredths(now.saturating_duration_since(self.born)) as u32
-    }
-}
-
-/// Whole hundredths of a second.
-#[inline]
-pub(super) fn hundredths(time: Duration) -> u64 {
-    time.as_secs() * 100 + u64::from(time.subsec_millis() / 10)
 }
 
 // === impl Reading ===
@@ -102,15 +91,21 @@ impl Reading {
         }
     }
 
+    /// Hundredths of a second from then to `at`; 0 if that was before.
+    #[inline]
+    pub(super) fn elapsed(self, at: u32) -> u32 {
+        let elapsed = at.wrapping_sub(self.at);
+        // More than half of the range is a time before.
+        if elapsed > u32::MAX / 2 { 0 } else { elapsed }
+    }
+
     /// What is left of an average after the time up to `at`: w.
     #[inline]
     fn left(self, at: u32) -> f32 {
-        let elapsed = at.wrapping_sub(self.at);
-        // More than half of the range is a time before.
-        if elapsed == 0 || elapsed > u32::MAX / 2 {
-            return 1.0;
+        match self.elapsed(at) {
+            0 => 1.0,
+            elapsed => (-0.01 / DECAY * elapsed as f32).exp(),
         }
-        (-0.01 / DECAY * elapsed as f32).exp()
     }
 
     #[inline]
@@ -144,8 +139,7 @@ impl Reading {
 
     #[inline]
     fn later(self, at: u32) -> u32 {
-        let is_before = at.wrapping_sub(self.at) > u32::MAX / 2;
-        if is_before { self.at } else { at }
+        self.at.wrapping_add(self.elapsed(at))
     }
 }
 

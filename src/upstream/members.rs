@@ -10,12 +10,12 @@ use pingora_load_balancing::selection::BackendSelection;
 use super::endpoint::Lease;
 use super::load_probes::LoadProbes;
 use super::member::{EndpointTable, Member, MemberSpec};
-use super::pick_context::{PickContext, Wanted};
+use super::pick_context::PickContext;
 use super::registry::Picking;
 use super::room::Reservation;
 use super::selector::{
-    BestFirst, Ewma, Hash, LeastConn, Maglev, Outlook, P2c, Prequal, Random, Resource, Ring,
-    RoundRobin, Selector, Slots, hash::Table,
+    Algorithm, Ewma, Facts, Hash, LeastConn, Maglev, Outlook, P2c, Prequal, Random, Resource, Ring,
+    RoundRobin, Select, Selector, Slots, Tried, hash::Table,
 };
 use super::sticky::{Affinity, Look, Sticky, Token};
 use crate::config::amounts::Amounts;
@@ -25,9 +25,9 @@ pub struct Members {
     /// What the table was made from; equal specs are no change.
     specs: Vec<MemberSpec>,
     table: EndpointTable,
-    primary: Order,
+    primary: Box<dyn Select>,
     /// Consulted only when no primary member is left to try; `None`: there are no backups.
-    backup: Option<Order>,
+    backup: Option<Box<dyn Select>>,
     /// Of all members that get requests.
     capacity: Amounts,
     shared: Shared,
@@ -48,10 +48,17 @@ pub(super) struct Shared {
 /// follow, as nginx does it.
 pub struct Candidates {
     members: Arc<Members>,
-    primary: Walk,
-    backup: Option<Walk>,
-    wanted: Wanted,
+    facts: Facts,
+
+    offered: Offered,
     affinity: Affinity,
+}
+
+/// The members one request was offered.
+#[derive(Default)]
+struct Offered {
+    primary: Tried,
+    backup: Tried,
 }
 
 /// An endpoint given to a request.
@@ -85,8 +92,8 @@ impl Members {
         Members {
             specs,
             table: EndpointTable::new(members),
-            primary: Order::new(balance, primary, &shared),
-            backup: (!backup.is_empty()).then(|| Order::new(balance, backup, &shared)),
+            primary: select(balance, primary, &shared),
+            backup: (!backup.is_empty()).then(|| select(balance, backup, &shared)),
             capacity,
             shared,
         }
@@ -113,12 +120,46 @@ impl Members {
         })
     }
 
+    /// The selector's best. A primary member at its limit is ready all the same, so no backup is asked.
+    fn next(&self, offered: &mut Offered, facts: &Facts) -> Option<&Arc<Member>> {
+        if let Some(member) = self.primary.next(&mut offered.primary, facts) {
+            return Some(member);
+        }
+        let backup = self.backup.as_ref()?;
+        match self.primary.outlook(&offered.primary, facts) {
+            Outlook::NoneReady => backup.next(&mut offered.backup, facts),
+            _ => None,
+        }
+    }
+
+    /// As `next`, but for the client's own endpoint where that has been asked.
+    fn choose(
+        &self,
+        offered: &mut Offered,
+        facts: &Facts,
+        affinity: &Affinity,
+    ) -> Option<&Arc<Member>> {
+        loop {
+            let member = self.next(offered, facts)?;
+            if !affinity.has_had(member) {
+                return Some(member);
+            }
+        }
+    }
+
+    /// What `next` would find.
+    fn outlook(&self, offered: &Offered, facts: &Facts) -> Outlook {
+        match (self.primary.outlook(&offered.primary, facts), &self.backup) {
+            (Outlook::NoneReady, Some(backup)) => backup.outlook(&offered.backup, facts),
+            (outlook, _) => outlook,
+        }
+    }
+
     /// The walk of one request.
     pub fn candidates(self: Arc<Self>, context: &PickContext<'_>) -> Candidates {
         Candidates {
-            primary: self.primary.walk(context),
-            backup: self.backup.as_ref().map(|backup| backup.walk(context)),
-            wanted: context.wanted,
+            facts: Facts::of(context),
+            offered: Offered::default(),
             affinity: self.affinity(context),
             members: self,
         }
@@ -131,23 +172,29 @@ impl Candidates {
     /// Picks the best endpoint that may be picked now and was not yet handed out by this value, and
     /// leases it.
     pub fn lease_next(&mut self) -> Option<Pick> {
-        let _picking = self.members.shared.picking.lock();
-        let member = match self.affinity.look(&self.wanted) {
+        let Candidates {
+            members,
+            facts,
+            offered,
+            affinity,
+        } = self;
+        let _picking = members.shared.picking.lock();
+        let member = match affinity.look(&facts.wanted) {
             Look::Stay(member) => member,
             Look::Stop(_) => return None,
-            Look::Choose => choose(&mut self.primary, self.backup.as_mut(), &self.affinity)?,
+            Look::Choose => members.choose(offered, facts, affinity)?.clone(),
         };
         Some(Pick {
-            reservation: member.room.reserve(&self.wanted.demand),
+            reservation: member.room.reserve(&facts.wanted.demand),
             lease: member.endpoint.lease(),
-            cookie: self.affinity.lease(&member),
+            cookie: affinity.lease(&member),
             member,
         })
     }
 
     /// What the request takes of the pool's resources.
     pub fn demand(&self) -> Amounts {
-        self.wanted.demand
+        self.facts.wanted.demand
     }
 
     /// What all endpoints together have of them.
@@ -157,141 +204,43 @@ impl Candidates {
 
     /// What `lease_next` would find; exact as long as nobody else picks.
     pub fn outlook(&self) -> Outlook {
-        match self.affinity.look(&self.wanted) {
+        match self.affinity.look(&self.facts.wanted) {
             Look::Stay(_) => Outlook::Open,
             Look::Stop(outlook) => outlook,
-            Look::Choose => match self.primary.outlook() {
-                Outlook::NoneReady => {
-                    let backup = self.backup.as_ref();
-                    backup.map_or(Outlook::NoneReady, Walk::outlook)
-                }
-                outlook => outlook,
-            },
+            Look::Choose => self.members.outlook(&self.offered, &self.facts),
         }
     }
 }
 
-/// The selector's best. A primary member at its limit is ready all the same, so no backup is asked.
-fn choose(
-    primary: &mut Walk,
-    mut backup: Option<&mut Walk>,
-    affinity: &Affinity,
-) -> Option<Arc<Member>> {
-    loop {
-        let member = match primary.next() {
-            Some(member) => member,
-            None if primary.outlook() != Outlook::NoneReady => return None,
-            None => backup.as_mut()?.next()?,
-        };
-        if !affinity.has_had(&member) {
-            return Some(member);
-        }
+/// The pool's selector; which one is configuration, so it is known only at run time.
+fn select(balance: &Balance, members: Vec<Arc<Member>>, shared: &Shared) -> Box<dyn Select> {
+    let table = Arc::new(EndpointTable::new(members));
+    match balance {
+        Balance::RoundRobin => selector::<RoundRobin>(&table),
+        Balance::LeastConn => selector::<LeastConn>(&table),
+        Balance::Random => selector::<Random>(&table),
+        Balance::P2c => selector::<P2c>(&table),
+        Balance::Ewma => selector::<Ewma>(&table),
+        Balance::Resource => selector::<Resource>(&table),
+        Balance::Prequal(_) => prequal(&table, shared.load_probes.clone()),
+        Balance::Hash(hash) => match hash.table {
+            HashTable::Ring => hashing::<Ring>(&table, hash.bounded_load),
+            HashTable::Maglev => hashing::<Maglev>(&table, hash.bounded_load),
+        },
     }
 }
 
-// === Order and Walk: the selectors by name ===
-
-/// A pool's selector; which one is configuration, so it is known only at run time.
-enum Order {
-    RoundRobin(Arc<Selector<RoundRobin>>),
-    LeastConn(Arc<Selector<LeastConn>>),
-    Random(Arc<Selector<Random>>),
-    P2c(Arc<Selector<P2c>>),
-    Ewma(Arc<Selector<Ewma>>),
-    Resource(Arc<Selector<Resource>>),
-    Prequal(Arc<Selector<Prequal>>),
-    HashRing(Arc<Selector<Hash<Ring>>>),
-    HashMaglev(Arc<Selector<Hash<Maglev>>>),
+fn selector<A: Algorithm + 'static>(table: &Arc<EndpointTable>) -> Box<dyn Select> {
+    let selector = Selector::<A>::build_with_config(&table.backends(), table);
+    Box::new(selector)
 }
 
-enum Walk {
-    RoundRobin(BestFirst<RoundRobin>),
-    LeastConn(BestFirst<LeastConn>),
-    Random(BestFirst<Random>),
-    P2c(BestFirst<P2c>),
-    Ewma(BestFirst<Ewma>),
-    Resource(BestFirst<Resource>),
-    Prequal(BestFirst<Prequal>),
-    HashRing(BestFirst<Hash<Ring>>),
-    HashMaglev(BestFirst<Hash<Maglev>>),
+fn hashing<T: Table + 'static>(table: &EndpointTable, bound: Option<u32>) -> Box<dyn Select> {
+    let algorithm = |slots: &Slots| Hash::<T>::with_bound(slots, fastrand::u64(..), bound);
+    Box::new(Selector::with(&table.backends(), table, algorithm))
 }
 
-impl Order {
-    fn new(balance: &Balance, members: Vec<Arc<Member>>, shared: &Shared) -> Self {
-        let table = Arc::new(EndpointTable::new(members));
-        match balance {
-            Balance::RoundRobin => Order::RoundRobin(selector(&table)),
-            Balance::LeastConn => Order::LeastConn(selector(&table)),
-            Balance::Random => Order::Random(selector(&table)),
-            Balance::P2c => Order::P2c(selector(&table)),
-            Balance::Ewma => Order::Ewma(selector(&table)),
-            Balance::Resource => Order::Resource(selector(&table)),
-            Balance::Prequal(_) => Order::Prequal(prequal(&table, shared.load_probes.clone())),
-            Balance::Hash(hash) => match hash.table {
-                HashTable::Ring => Order::HashRing(hashing(&table, hash.bounded_load)),
-                HashTable::Maglev => Order::HashMaglev(hashing(&table, hash.bounded_load)),
-            },
-        }
-    }
-
-    fn walk(&self, context: &PickContext<'_>) -> Walk {
-        match self {
-            Order::RoundRobin(selector) => Walk::RoundRobin(selector.walk(context)),
-            Order::LeastConn(selector) => Walk::LeastConn(selector.walk(context)),
-            Order::Random(selector) => Walk::Random(selector.walk(context)),
-            Order::P2c(selector) => Walk::P2c(selector.walk(context)),
-            Order::Ewma(selector) => Walk::Ewma(selector.walk(context)),
-            Order::Resource(selector) => Walk::Resource(selector.walk(context)),
-            Order::Prequal(selector) => Walk::Prequal(selector.walk(context)),
-            Order::HashRing(selector) => Walk::HashRing(selector.walk(context)),
-            Order::HashMaglev(selector) => Walk::HashMaglev(selector.walk(context)),
-        }
-    }
-}
-
-fn selector<S>(table: &Arc<EndpointTable>) -> Arc<S>
-where
-    S: BackendSelection<Config = Arc<EndpointTable>>,
-{
-    Arc::new(S::build_with_config(&table.backends(), table))
-}
-
-fn hashing<T: Table>(table: &EndpointTable, bound: Option<u32>) -> Arc<Selector<Hash<T>>> {
-    let algorithm = |slots: &Slots| Hash::with_bound(slots, fastrand::u64(..), bound);
-    Arc::new(Selector::with(&table.backends(), table, algorithm))
-}
-
-fn prequal(table: &EndpointTable, probes: Option<Arc<LoadProbes>>) -> Arc<Selector<Prequal>> {
+fn prequal(table: &EndpointTable, probes: Option<Arc<LoadProbes>>) -> Box<dyn Select> {
     let algorithm = |slots: &Slots| Prequal::with_probes(slots, fastrand::u64(..), probes);
-    Arc::new(Selector::with(&table.backends(), table, algorithm))
-}
-
-impl Walk {
-    fn next(&mut self) -> Option<Arc<Member>> {
-        match self {
-            Walk::RoundRobin(iter) => iter.next_member(),
-            Walk::LeastConn(iter) => iter.next_member(),
-            Walk::Random(iter) => iter.next_member(),
-            Walk::P2c(iter) => iter.next_member(),
-            Walk::Ewma(iter) => iter.next_member(),
-            Walk::Prequal(iter) => iter.next_member(),
-            Walk::HashRing(iter) => iter.next_member(),
-            Walk::HashMaglev(iter) => iter.next_member(),
-            Walk::Resource(iter) => iter.next_member(),
-        }
-    }
-
-    fn outlook(&self) -> Outlook {
-        match self {
-            Walk::RoundRobin(iter) => iter.outlook(),
-            Walk::LeastConn(iter) => iter.outlook(),
-            Walk::Random(iter) => iter.outlook(),
-            Walk::P2c(iter) => iter.outlook(),
-            Walk::Ewma(iter) => iter.outlook(),
-            Walk::Prequal(iter) => iter.outlook(),
-            Walk::HashRing(iter) => iter.outlook(),
-            Walk::HashMaglev(iter) => iter.outlook(),
-            Walk::Resource(iter) => iter.outlook(),
-        }
-    }
+    Box::new(Selector::with(&table.backends(), table, algorithm))
 }

@@ -153,6 +153,13 @@ impl Registry {
         pickings.entry(pool.to_owned()).or_default().clone()
     }
 
+    /// Brings the gauges of what endpoints have in flight up to date, for who looks at them now.
+    pub fn show_in_flight(&self) {
+        for known in self.pools.lock().values() {
+            known.endpoints.values().for_each(|it| it.show_in_flight());
+        }
+    }
+
     /// Forgets the endpoints and names nobody holds any more, and their metric series. Call it
     /// after a reload and after a change of membership; what requests still hold goes next time.
     pub fn sweep(&self) {

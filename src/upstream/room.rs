@@ -108,19 +108,13 @@ impl Room {
         if self.accounts.is_empty() {
             return None;
         }
-        for (account, amount) in self.amounts(demand) {
+        for (account, amount) in amounts(&self.accounts, demand) {
             account.take(amount);
         }
         Some(Reservation {
-            room: self.clone(),
+            accounts: self.accounts.clone(),
             taken: *demand,
         })
-    }
-
-    fn amounts(&self, of: &Amounts) -> impl Iterator<Item = (&Account, u64)> {
-        let accounts = self.accounts.iter().enumerate();
-        let amounts = accounts.map(|(place, account)| (account.as_ref(), of.get(place)));
-        amounts.filter(|(_, amount)| *amount > 0)
     }
 
     fn dimensions(&self, demand: &Amounts) -> impl Iterator<Item = Dimension> {
@@ -131,6 +125,16 @@ impl Room {
             capacity: self.capacity.get(place),
         })
     }
+}
+
+/// The accounts that are touched, and by how much.
+fn amounts<'a>(
+    accounts: &'a [Arc<Account>],
+    of: &'a Amounts,
+) -> impl Iterator<Item = (&'a Account, u64)> {
+    let accounts = accounts.iter().enumerate();
+    let amounts = accounts.map(|(place, account)| (account.as_ref(), of.get(place)));
+    amounts.filter(|(_, amount)| *amount > 0)
 }
 
 /// One dimension of an endpoint as a pick sees it, in millionths.
@@ -154,13 +158,13 @@ impl Dimension {
 /// A demand that is taken from an endpoint's room. Dropping it, on whatever way out, gives it back
 /// exactly once.
 pub struct Reservation {
-    room: Room,
+    accounts: Arc<[Arc<Account>]>,
     taken: Amounts,
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
-        for (account, amount) in self.room.amounts(&self.taken) {
+        for (account, amount) in amounts(&self.accounts, &self.taken) {
             account.give_back(amount);
         }
     }

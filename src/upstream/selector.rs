@@ -61,6 +61,15 @@ pub trait Algorithm: Send + Sync {
     fn pick(&self, slots: &Slots, tried: &Tried, facts: &Facts) -> Option<usize>;
 }
 
+/// A selector, whatever its algorithm.
+pub trait Select: Send + Sync {
+    /// The best endpoint that may be picked now and is not yet `tried`, which it is then.
+    fn next(&self, tried: &mut Tried, facts: &Facts) -> Option<&Arc<Member>>;
+
+    /// What `next` would find.
+    fn outlook(&self, tried: &Tried, facts: &Facts) -> Outlook;
+}
+
 /// One algorithm over one set of endpoints.
 pub struct Selector<A> {
     slots: Slots,
@@ -176,6 +185,42 @@ impl<A: Algorithm> Selector<A> {
             facts: Facts::of(context),
         }
     }
+
+    fn pick(&self, tried: &Tried, facts: &Facts) -> Option<usize> {
+        self.algorithm.pick(&self.slots, tried, facts)
+    }
+
+    fn next_place(&self, tried: &mut Tried, facts: &Facts) -> Option<usize> {
+        // An endpoint at 10 percent may be chosen at one pick in ten, and then as its algorithm says;
+        // so each algorithm honours slow start and none knows of it.
+        tried.chill = facts.chill();
+        let warm = self.pick(tried, facts);
+        tried.chill = 0;
+        // A cold endpoint is better than none.
+        let place = warm.or_else(|| self.pick(tried, facts))?;
+        tried.insert(place);
+        Some(place)
+    }
+}
+
+impl<A: Algorithm> Select for Selector<A> {
+    fn next(&self, tried: &mut Tried, facts: &Facts) -> Option<&Arc<Member>> {
+        self.members.get(self.next_place(tried, facts)?)
+    }
+
+    fn outlook(&self, tried: &Tried, facts: &Facts) -> Outlook {
+        let mut best = Outlook::NoneReady;
+        for (place, slot) in self.slots.iter().enumerate() {
+            if tried.contains(place) {
+                continue;
+            }
+            best = best.min(slot.outlook(&facts.wanted));
+            if best == Outlook::Open {
+                break;
+            }
+        }
+        best
+    }
 }
 
 impl<A: Algorithm> BackendSelection for Selector<A> {
@@ -201,7 +246,7 @@ impl<A: Algorithm> BackendSelection for Selector<A> {
 // === impl Facts ===
 
 impl Facts {
-    fn of(context: &PickContext<'_>) -> Self {
+    pub(super) fn of(context: &PickContext<'_>) -> Self {
         Facts {
             key: (!context.hash_key.is_empty()).then(|| digest::digest(context.hash_key)),
             now: context.now,
@@ -223,54 +268,9 @@ impl Facts {
 
 // === impl BestFirst ===
 
-impl<A> BestFirst<A> {
-    /// What it would find now.
-    pub fn outlook(&self) -> Outlook {
-        let slots = &self.selector.slots.0;
-        let mut best = Outlook::NoneReady;
-        for (place, slot) in slots.iter().enumerate() {
-            if self.tried.contains(place) {
-                continue;
-            }
-            best = best.min(slot.outlook(&self.facts.wanted));
-            if best == Outlook::Open {
-                break;
-            }
-        }
-        best
-    }
-}
-
-impl<A: Algorithm> BestFirst<A> {
-    fn pick(&self) -> Option<usize> {
-        let Selector {
-            slots, algorithm, ..
-        } = &*self.selector;
-        algorithm.pick(slots, &self.tried, &self.facts)
-    }
-
-    fn next_place(&mut self) -> Option<usize> {
-        // An endpoint at 10 percent may be chosen at one pick in ten, and then as its algorithm says;
-        // so each algorithm honours slow start and none knows of it.
-        self.tried.chill = self.facts.chill();
-        let warm = self.pick();
-        self.tried.chill = 0;
-        // A cold endpoint is better than none.
-        let place = warm.or_else(|| self.pick())?;
-        self.tried.insert(place);
-        Some(place)
-    }
-
-    /// As `next`, without a look into the backend.
-    pub(super) fn next_member(&mut self) -> Option<Arc<Member>> {
-        let place = self.next_place()?;
-        self.selector.members.get(place).cloned()
-    }
-}
-
 impl<A: Algorithm> BackendIter for BestFirst<A> {
     fn next(&mut self) -> Option<&Backend> {
-        let place = self.next_place()?;
+        let place = self.selector.next_place(&mut self.tried, &self.facts)?;
         self.selector.backends.get(place)
     }
 }
@@ -308,7 +308,7 @@ impl Slots {
 
     /// The slot at `place` if it may be picked now: ready, warm enough, below its limit and not yet
     /// tried.
-    #[inline]
+    #[inline(always)]
     pub fn eligible(&self, place: usize, tried: &Tried) -> Option<&Slot> {
         let slot = self.0.get(place)?;
         let is_open = slot.endpoint.is_ready()

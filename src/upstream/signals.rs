@@ -23,16 +23,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::latency::{COLD, FLOOR, Reading, WAIT_MAX, hundredths};
+use super::latency::{COLD, FLOOR, Reading, WAIT_MAX};
+use super::stamp::{Stamp, hundredths};
 
 const BANDS: usize = 12;
 const RECENT: usize = 8;
 /// How long a report counts.
 pub const REPORT_AGE_MAX: Duration = Duration::from_secs(1);
 
+#[derive(Default)]
 pub struct Signals {
-    born: Instant,
-    /// Hundredths of a second since birth.
+    /// A [`Stamp`].
     avoided_until: AtomicU64,
     /// A [`Reading`] of requests instead of seconds; 0: none yet.
     others: AtomicU64,
@@ -45,10 +46,6 @@ pub struct Signals {
     known: AtomicU32,
 }
 
-/// Hundredths of a second since an endpoint's signals began: worked out once for all looks at them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Age(u64);
-
 /// The last waits at about one load.
 #[derive(Clone, Copy, Default)]
 struct Band {
@@ -57,18 +54,6 @@ struct Band {
 }
 
 impl Signals {
-    pub fn new(now: Instant) -> Self {
-        Signals {
-            born: now,
-            avoided_until: AtomicU64::new(0),
-            others: AtomicU64::new(0),
-            told: AtomicU64::new(0),
-            bands: Mutex::default(),
-            medians: Default::default(),
-            known: AtomicU32::new(0),
-        }
-    }
-
     /// A response began after `wait`; the attempt was one of `in_flight`, itself included.
     pub fn answered(&self, wait: Duration, in_flight: u32, now: Instant) {
         let wait = wait.min(WAIT_MAX).as_secs_f32().max(FLOOR);
@@ -76,7 +61,7 @@ impl Signals {
         let mut bands = self.bands.lock();
         let median = Reading {
             seconds: bands[band].add(wait),
-            at: self.age(now).stamp(),
+            at: Stamp::of(now).low(),
         };
         self.medians[band].store(median.packed(), Relaxed);
         self.known.fetch_or(1 << band, Release);
@@ -84,8 +69,8 @@ impl Signals {
 
     /// An attempt failed: the endpoint is avoided for the time of its penalty.
     pub fn failed(&self, penalty: Duration, now: Instant) {
-        let until = self.age(now).0 + (penalty.min(WAIT_MAX).as_millis() / 10) as u64;
-        self.avoided_until.fetch_max(until, Relaxed);
+        let until = Stamp::of(now).after(penalty.min(WAIT_MAX));
+        self.avoided_until.fetch_max(until.number(), Relaxed);
     }
 
     /// The endpoint says it has `total` requests in flight, of which `own` are ours.
@@ -99,30 +84,30 @@ impl Signals {
     }
 
     #[inline]
-    pub fn is_avoided(&self, age: Age) -> bool {
-        self.avoided_until.load(Relaxed) > age.0
+    pub fn is_avoided(&self, now: Stamp) -> bool {
+        self.avoided_until.load(Relaxed) > now.number()
     }
 
     /// Requests in flight that are not ours, as far as the endpoint said so lately.
     #[inline]
-    pub fn others(&self, age: Age) -> f32 {
-        lately(&self.others, age)
+    pub fn others(&self, now: Stamp) -> f32 {
+        lately(&self.others, now)
     }
 
     /// How many seconds a response takes when so many attempts run, itself included: as weir has
     /// seen, or as the endpoint says if that is longer.
     #[inline]
-    pub fn seconds(&self, in_flight: u32, age: Age) -> f32 {
-        self.seen_seconds(in_flight, age)
-            .max(lately(&self.told, age))
+    pub fn seconds(&self, in_flight: u32, now: Stamp) -> f32 {
+        self.seen_seconds(in_flight, now)
+            .max(lately(&self.told, now))
     }
 
     #[inline]
-    fn seen_seconds(&self, in_flight: u32, age: Age) -> f32 {
+    fn seen_seconds(&self, in_flight: u32, now: Stamp) -> f32 {
         match nearest(self.known.load(Acquire), band(in_flight)) {
             Some(band) => {
                 let median = Reading::unpacked(self.medians[band].load(Relaxed));
-                median.decayed(age.stamp()).seconds.max(FLOOR)
+                median.decayed(now.low()).seconds.max(FLOOR)
             }
             None if in_flight <= 1 => FLOOR,
             None => COLD.as_secs_f32(),
@@ -130,34 +115,21 @@ impl Signals {
     }
 
     fn keep(&self, report: &AtomicU64, seconds: f32, now: Instant) {
-        let at = self.age(now).stamp();
+        let at = Stamp::of(now).low();
         report.store(Reading { seconds, at }.packed(), Relaxed);
-    }
-
-    #[inline]
-    pub fn age(&self, now: Instant) -> Age {
-        Age(hundredths(now.saturating_duration_since(self.born)))
-    }
-}
-
-impl Age {
-    /// As a [`Reading`] has it.
-    #[inline]
-    fn stamp(self) -> u32 {
-        self.0 as u32
     }
 }
 
 /// What was reported, 0 if that is too old.
 #[inline]
-fn lately(report: &AtomicU64, age: Age) -> f32 {
+fn lately(report: &AtomicU64, now: Stamp) -> f32 {
     let last = report.load(Relaxed);
     if last == 0 {
         return 0.0;
     }
-    let Reading { seconds, at } = Reading::unpacked(last);
-    match age.0.saturating_sub(u64::from(at)) <= hundredths(REPORT_AGE_MAX) {
-        true => seconds,
+    let last = Reading::unpacked(last);
+    match u64::from(last.elapsed(now.low())) <= hundredths(REPORT_AGE_MAX) {
+        true => last.seconds,
         false => 0.0,
     }
 }
@@ -206,67 +178,67 @@ mod tests {
     #[test]
     fn it_is_the_median_of_the_last_eight_at_that_load() {
         let now = Instant::now();
-        let signals = Signals::new(now);
+        let signals = Signals::default();
         for wait in [900, 900, 900, 10, 20, 30, 40, 50, 60, 70, 80] {
             signals.answered(millis(wait), 1, now);
         }
-        assert!(near(signals.seconds(1, signals.age(now)), 0.040));
+        assert!(near(signals.seconds(1, Stamp::of(now)), 0.040));
         signals.answered(millis(500), 5, now);
-        assert!(near(signals.seconds(4, signals.age(now)), 0.500));
-        assert!(near(signals.seconds(7, signals.age(now)), 0.500));
+        assert!(near(signals.seconds(4, Stamp::of(now)), 0.500));
+        assert!(near(signals.seconds(7, Stamp::of(now)), 0.500));
         // Nothing is known of 2, more than of 4: the next lower stands in.
-        assert!(near(signals.seconds(3, signals.age(now)), 0.040));
-        assert!(near(signals.seconds(9999, signals.age(now)), 0.500));
+        assert!(near(signals.seconds(3, Stamp::of(now)), 0.040));
+        assert!(near(signals.seconds(9999, Stamp::of(now)), 0.500));
     }
 
     #[test]
     fn an_endpoint_that_never_answered_is_tried_once_and_an_idle_one_is_tried_again() {
         let now = Instant::now();
-        let signals = Signals::new(now);
-        assert_eq!(signals.seconds(1, signals.age(now)), FLOOR);
-        assert_eq!(signals.seconds(2, signals.age(now)), 0.030);
+        let signals = Signals::default();
+        assert_eq!(signals.seconds(1, Stamp::of(now)), FLOOR);
+        assert_eq!(signals.seconds(2, Stamp::of(now)), 0.030);
         signals.answered(millis(2000), 8, now);
-        assert!(near(signals.seconds(1, signals.age(now)), 2.0));
-        let later = signals.seconds(1, signals.age(now + millis(10_000)));
+        assert!(near(signals.seconds(1, Stamp::of(now)), 2.0));
+        let later = signals.seconds(1, Stamp::of(now + millis(10_000)));
         assert!(near(later, 2.0 / std::f32::consts::E), "{later}");
     }
 
     #[test]
     fn a_failure_keeps_away_for_its_penalty_and_no_longer() {
         let now = Instant::now();
-        let signals = Signals::new(now);
-        assert!(!signals.is_avoided(signals.age(now)));
+        let signals = Signals::default();
+        assert!(!signals.is_avoided(Stamp::of(now)));
         signals.failed(millis(5000), now);
         signals.failed(millis(1000), now);
-        assert!(signals.is_avoided(signals.age(now + millis(4990))));
-        assert!(!signals.is_avoided(signals.age(now + millis(5000))));
+        assert!(signals.is_avoided(Stamp::of(now + millis(4990))));
+        assert!(!signals.is_avoided(Stamp::of(now + millis(5000))));
     }
 
     #[test]
     fn a_report_counts_what_is_not_ours_for_a_second() {
         let now = Instant::now() + millis(10);
-        let signals = Signals::new(now - millis(10));
-        assert_eq!(signals.others(signals.age(now)), 0.0);
+        let signals = Signals::default();
+        assert_eq!(signals.others(Stamp::of(now)), 0.0);
         signals.reported(12.0, 5, now);
-        assert_eq!(signals.others(signals.age(now + millis(1000))), 7.0);
-        assert_eq!(signals.others(signals.age(now + millis(1010))), 0.0);
+        assert_eq!(signals.others(Stamp::of(now + millis(1000))), 7.0);
+        assert_eq!(signals.others(Stamp::of(now + millis(1010))), 0.0);
         // Less than what weir itself counts is no merit.
         signals.reported(0.0, 5, now);
-        assert_eq!(signals.others(signals.age(now)), 0.0);
+        assert_eq!(signals.others(Stamp::of(now)), 0.0);
     }
 
     #[test]
     fn a_reported_latency_counts_for_a_second_where_it_is_longer_than_the_seen_one() {
         let now = Instant::now() + millis(10);
-        let signals = Signals::new(now - millis(10));
+        let signals = Signals::default();
         signals.answered(millis(50), 1, now);
         signals.reported_latency(millis(1), now);
-        assert!(near(signals.seconds(1, signals.age(now)), 0.050));
+        assert!(near(signals.seconds(1, Stamp::of(now)), 0.050));
         signals.reported_latency(millis(400), now);
         assert!(near(
-            signals.seconds(1, signals.age(now + millis(1000))),
+            signals.seconds(1, Stamp::of(now + millis(1000))),
             0.400
         ));
-        assert!(signals.seconds(1, signals.age(now + millis(1010))) < 0.050);
+        assert!(signals.seconds(1, Stamp::of(now + millis(1010))) < 0.050);
     }
 }

@@ -59,7 +59,6 @@ impl Drop for Lease {
         self.endpoint.pool_load.0.fetch_sub(1, Relaxed);
         // Before the look at who waits: `turns` says why.
         self.endpoint.load.in_flight.fetch_sub(1, SeqCst);
-        self.endpoint.metrics.in_flight.dec();
         if self.turn.is_none() {
             self.endpoint.changed();
         }

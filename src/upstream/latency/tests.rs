@@ -41,15 +41,15 @@ fn it_is_the_definition_over_ten_thousand_random_schedules() {
                 };
             }
             longest = longest.max(seconds);
-            let read = latency.seconds(now);
+            let read = latency.seconds(Stamp::of(now));
             let context = format!("seed {SEED:#x}, schedule {schedule}: {read} for {average}");
             assert!(near(read, average), "{context}");
             assert!(f64::from(read) <= longest * 1.003, "{context}");
             assert!(f64::from(read) >= seconds * 0.997, "{context}");
         }
-        let later = latency.seconds(now + millis(700));
+        let later = latency.seconds(Stamp::of(now + millis(700)));
         assert!(
-            later <= latency.seconds(now),
+            later <= latency.seconds(Stamp::of(now)),
             "it only falls while nothing comes"
         );
     }
@@ -59,14 +59,14 @@ fn it_is_the_definition_over_ten_thousand_random_schedules() {
 fn a_new_endpoint_counts_as_30_ms_and_an_idle_one_becomes_attractive_again() {
     let born = Instant::now();
     let latency = Latency::new(born);
-    assert!(near(latency.seconds(born), 0.030));
+    assert!(near(latency.seconds(Stamp::of(born)), 0.030));
     latency.learn(millis(2000), born);
     assert!(near(
-        latency.seconds(born + millis(10_000)),
+        latency.seconds(Stamp::of(born + millis(10_000))),
         2.0 / std::f64::consts::E
     ));
     // Not zero, even after a year: load still counts.
-    assert!(latency.seconds(born + 365 * 24 * 60 * millis(60_000)) > 0.0);
+    assert!(latency.seconds(Stamp::of(born + 365 * 24 * 60 * millis(60_000))) > 0.0);
 }
 
 #[test]
@@ -75,9 +75,9 @@ fn a_penalty_never_makes_an_endpoint_look_faster() {
     let latency = Latency::new(born);
     latency.learn(millis(9000), born);
     latency.punish(millis(5000), born);
-    assert!(near(latency.seconds(born), 9.0));
+    assert!(near(latency.seconds(Stamp::of(born)), 9.0));
     latency.punish(millis(300_000), born);
-    assert!(near(latency.seconds(born), 300.0));
+    assert!(near(latency.seconds(Stamp::of(born)), 300.0));
 }
 
 #[test]
@@ -85,12 +85,15 @@ fn a_clock_that_lags_and_waits_without_end_do_no_harm() {
     let born = Instant::now();
     let latency = Latency::new(born + millis(1000));
     latency.learn(millis(100), born + millis(5000));
-    let reading = latency.seconds(born + millis(5000));
+    let reading = latency.seconds(Stamp::of(born + millis(5000)));
     for lagging in [born, born + millis(2000), born + millis(4990)] {
-        assert_eq!(latency.seconds(lagging), reading);
+        assert_eq!(latency.seconds(Stamp::of(lagging)), reading);
         latency.learn(millis(50), lagging);
     }
-    assert_eq!(latency.seconds(born + millis(5000)), reading);
+    assert_eq!(latency.seconds(Stamp::of(born + millis(5000))), reading);
     latency.learn(Duration::MAX, born + millis(5000));
-    assert!(near(latency.seconds(born + millis(5000)), 3600.0));
+    assert!(near(
+        latency.seconds(Stamp::of(born + millis(5000))),
+        3600.0
+    ));
 }

@@ -17,6 +17,7 @@
 use super::field::Field;
 use super::p2c::SIZE;
 use super::{Algorithm, Facts, Slot, Slots, Tried};
+use crate::upstream::stamp::Stamp;
 
 pub struct Ewma {
     field: Field,
@@ -32,8 +33,9 @@ impl Algorithm for Ewma {
     }
 
     fn pick(&self, slots: &Slots, tried: &Tried, facts: &Facts) -> Option<usize> {
+        let now = Stamp::of(facts.now);
         let cost = |slot: &Slot| {
-            let latency = slot.endpoint.latency().seconds(facts.now);
+            let latency = slot.endpoint.latency().seconds(now);
             match slot.endpoint.in_flight() {
                 0 => latency / self.largest_weight,
                 running => latency * (running as f32 + 1.0) / slot.weight as f32,

@@ -81,16 +81,18 @@ impl Field {
     ) -> Option<usize> {
         let start = self.start.next()?;
         let mut least: Option<(usize, C)> = None;
-        for place in (start..slots.len()).chain(0..start) {
-            let Some(slot) = slots.eligible(place, tried) else {
-                continue;
-            };
-            let cost = cost(slot);
-            if cost.is_least() {
-                return Some(place);
-            }
-            if least.is_none_or(|(_, least)| cost.is_below(least)) {
-                least = Some((place, cost));
+        for places in [start..slots.len(), 0..start] {
+            for place in places {
+                let Some(slot) = slots.eligible(place, tried) else {
+                    continue;
+                };
+                let cost = cost(slot);
+                if cost.is_least() {
+                    return Some(place);
+                }
+                if least.is_none_or(|(_, least)| cost.is_below(least)) {
+                    least = Some((place, cost));
+                }
             }
         }
         Some(least?.0)

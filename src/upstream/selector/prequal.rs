@@ -26,7 +26,6 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 use fastrand::Rng;
 use parking_lot::Mutex;
@@ -36,6 +35,7 @@ use super::p2c::SIZE;
 use super::{Algorithm, Facts, Slot, Slots, Tried, least_conn};
 use crate::upstream::load_probes::LoadProbes;
 use crate::upstream::signals::REPORT_AGE_MAX;
+use crate::upstream::stamp::Stamp;
 
 mod probes;
 
@@ -88,10 +88,11 @@ impl Algorithm for Prequal {
     }
 
     fn pick(&self, slots: &Slots, tried: &Tried, facts: &Facts) -> Option<usize> {
+        let now = Stamp::of(facts.now);
         let mut state = self.state.lock();
-        state.seen.look(slots, facts.now);
+        state.seen.look(slots, now);
         let hot_above = state.seen.hot_above;
-        let rank = |slot: &Slot| Rank::of(slot, hot_above, facts.now);
+        let rank = |slot: &Slot| Rank::of(slot, hot_above, now);
         if let Some(asked) = &self.asked {
             asked.hear(&mut state);
             let best = state.answers.take_best(slots, tried, facts.now, rank);
@@ -167,43 +168,52 @@ fn uses(slots: usize, per_request: f32) -> f32 {
 }
 
 /// Attempts for a unit of weight, reported ones included.
-fn load(slot: &Slot, now: Instant) -> f32 {
+fn load(slot: &Slot, now: Stamp) -> f32 {
     let own = slot.endpoint.in_flight() as f32;
     let others = slot
         .endpoint
         .signals()
-        .map_or(0.0, |signals| signals.others(signals.age(now)));
+        .map_or(0.0, |signals| signals.others(now));
     (own + others) / slot.weight as f32
 }
 
 // === Rank ===
 
-/// The order of endpoints, best first.
-#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
-enum Rank {
-    Cold { seconds: f32 },
-    Hot { load: f32 },
-    Avoided { load: f32 },
-}
+/// The order of endpoints, best first: what it is, and within that its seconds or its load. Both
+/// in one number, since numbers that are not negative have the order of their bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank(u64);
 
 impl Rank {
     #[inline]
-    fn of(slot: &Slot, hot_above: f32, now: Instant) -> Self {
+    fn of(slot: &Slot, hot_above: f32, now: Stamp) -> Rank {
         let own = slot.endpoint.in_flight();
         let Some(signals) = slot.endpoint.signals() else {
-            let load = own as f32 / slot.weight as f32;
-            return Rank::Hot { load };
+            return Rank::hot(own as f32 / slot.weight as f32);
         };
-        let age = signals.age(now);
-        let load = (own as f32 + signals.others(age)) / slot.weight as f32;
-        if signals.is_avoided(age) {
-            Rank::Avoided { load }
+        let load = (own as f32 + signals.others(now)) / slot.weight as f32;
+        if signals.is_avoided(now) {
+            Rank::avoided(load)
         } else if load <= hot_above {
-            let seconds = signals.seconds(own + 1, age);
-            Rank::Cold { seconds }
+            Rank::cold(signals.seconds(own + 1, now))
         } else {
-            Rank::Hot { load }
+            Rank::hot(load)
         }
+    }
+
+    #[inline]
+    fn cold(seconds: f32) -> Rank {
+        Rank(u64::from(seconds.to_bits()))
+    }
+
+    #[inline]
+    fn hot(load: f32) -> Rank {
+        Rank(1 << 32 | u64::from(load.to_bits()))
+    }
+
+    #[inline]
+    fn avoided(load: f32) -> Rank {
+        Rank(2 << 32 | u64::from(load.to_bits()))
     }
 }
 
@@ -240,9 +250,12 @@ impl Default for Seen {
 
 impl Seen {
     /// Looks at a few slots, all in turn.
-    fn look(&mut self, slots: &Slots, now: Instant) {
+    fn look(&mut self, slots: &Slots, now: Stamp) {
         for _ in 0..PROBES {
-            self.next_place = (self.next_place + 1) % slots.len().max(1);
+            self.next_place += 1;
+            if self.next_place >= slots.len() {
+                self.next_place = 0;
+            }
             if let Some(slot) = slots.get(self.next_place) {
                 self.loads[self.count % SEEN] = load(slot, now);
                 self.count += 1;

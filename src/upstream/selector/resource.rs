@@ -10,8 +10,8 @@
 //!
 //! Bound: never more than the capacity, but for those squeezed in. At 70 % load of four equal
 //! endpoints the largest share stays within 1.15 of the mean. In a pool of more than 64 endpoints the
-//! rule is over eight drawn by weight among those where the demand fits. Cost: two passes over the
-//! slots or the eight.
+//! rule is over eight drawn by weight among those where the demand fits. Cost: a pass over the
+//! slots or the eight, and one over those whose share is low.
 
 use super::draw::Draws;
 use super::rotation::Rotation;
@@ -44,13 +44,13 @@ impl Algorithm for Resource {
         let start = self.start.next()?;
         let all = (start..slots.len()).chain(0..start);
         let fit = if slots.len() <= SCAN {
-            best_fit(all.clone(), fitting, &wanted.demand)
+            best_fit(slots, all.clone(), fitting, &wanted.demand)
         } else {
             let sample = self.sample(slots, |place| fitting(place).is_some());
-            sample.and_then(|sample| best_fit(sample.into_iter(), fitting, &wanted.demand))
+            sample.and_then(|sample| best_fit(slots, sample.into_iter(), fitting, &wanted.demand))
         };
-        let share = |slot: &Slot| slot.room.dominant_share(&wanted.demand);
-        let squeezed = || Some(least(all, eligible, share)?.0);
+        let share = |place| Some((place, eligible(place)?.room.dominant_share(&wanted.demand)));
+        let squeezed = || least(all.filter_map(share));
         fit.or_else(|| wanted.may_exceed.then(squeezed)?)
     }
 }
@@ -67,37 +67,32 @@ impl Resource {
     }
 }
 
-/// Of the places whose share is nearly the lowest, the one that is most like the demand.
+/// Of the first `SCAN` places the one that is most like the demand, among those whose share is nearly
+/// the lowest.
 fn best_fit<'a>(
+    slots: &Slots,
     places: impl Iterator<Item = usize> + Clone,
-    slot: impl Fn(usize) -> Option<&'a Slot>,
+    fitting: impl Fn(usize) -> Option<&'a Slot>,
     demand: &Amounts,
 ) -> Option<usize> {
-    let share = |slot: &Slot| slot.room.dominant_share(demand);
-    let (_, lowest) = least(places.clone(), &slot, share)?;
-    let nearly_lowest = |place| slot(place).filter(|slot| share(slot) <= lowest * NEARLY_LOWEST);
-    let unlikeness = |slot: &Slot| -slot.room.likeness(demand);
-    let (place, _) = least(places, nearly_lowest, unlikeness)?;
-    Some(place)
-}
-
-/// The place of the least cost among those that have a slot, and that cost; the first of equals.
-fn least<'a>(
-    places: impl Iterator<Item = usize>,
-    slot: impl Fn(usize) -> Option<&'a Slot>,
-    cost: impl Fn(&Slot) -> f64,
-) -> Option<(usize, f64)> {
-    let mut best: Option<(usize, f64)> = None;
-    for place in places {
-        let Some(slot) = slot(place) else {
-            continue;
-        };
-        let cost = cost(slot);
-        if best.is_none_or(|(_, least)| cost < least) {
-            best = Some((place, cost));
+    // Above all shares: it does not fit.
+    let mut shares = [f64::INFINITY; SCAN];
+    let mut highest = f64::MAX;
+    for (share, place) in shares.iter_mut().zip(places.clone()) {
+        if let Some(slot) = fitting(place) {
+            *share = slot.room.dominant_share(demand);
+            highest = highest.min(*share * NEARLY_LOWEST);
         }
     }
-    best
+    let nearly_lowest = places.zip(&shares).filter(|(_, share)| **share <= highest);
+    let unlikeness = |place| Some((place, -slots.get(place)?.room.likeness(demand)));
+    least(nearly_lowest.filter_map(|(place, _)| unlikeness(place)))
+}
+
+/// The place of the least cost; the first of equals.
+fn least(costs: impl Iterator<Item = (usize, f64)>) -> Option<usize> {
+    let (place, _) = costs.min_by(|one, other| one.1.total_cmp(&other.1))?;
+    Some(place)
 }
 
 #[cfg(test)]

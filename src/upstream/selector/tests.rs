@@ -10,6 +10,7 @@ use pingora_load_balancing::selection::{BackendIter, BackendSelection};
 use super::*;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::endpoint::{Lease, State};
+use crate::upstream::latency::COLD;
 use crate::upstream::member::{Member, member_of};
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::registry::Registry;
@@ -37,6 +38,11 @@ impl Bench {
             })
         };
         let table = EndpointTable::new(weights.iter().enumerate().map(member));
+        let now = Instant::now();
+        for member in table.members() {
+            // As old as the others, however long it took to make them.
+            member.endpoint.latency().punish(COLD, now);
+        }
         Bench {
             table: Arc::new(table),
         }

@@ -109,9 +109,7 @@ mod tests {
         let std::net::IpAddr::V4(address) = slot.endpoint.address().ip() else {
             panic!("the bench has IPv4 addresses only");
         };
-        Rank::Hot {
-            load: f32::from(address.octets()[3]),
-        }
+        Rank::hot(f32::from(address.octets()[3]))
     }
 
     struct Pool {

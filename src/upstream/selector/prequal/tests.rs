@@ -1,7 +1,7 @@
 //! Prequal against simulated endpoints: each serves one request after the other, and time is a
 //! number.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use http::{HeaderMap, StatusCode};
@@ -258,11 +258,11 @@ fn an_answer_is_used_as_often_as_the_paper_says() {
 #[test]
 fn cold_comes_before_hot_before_avoided() {
     let ranks = [
-        Rank::Cold { seconds: 0.1 },
-        Rank::Cold { seconds: 9.0 },
-        Rank::Hot { load: 2.0 },
-        Rank::Hot { load: 3.0 },
-        Rank::Avoided { load: 0.0 },
+        Rank::cold(0.1),
+        Rank::cold(9.0),
+        Rank::hot(2.0),
+        Rank::hot(3.0),
+        Rank::avoided(0.0),
     ];
     assert!(ranks.is_sorted());
 }
