@@ -145,10 +145,10 @@ impl S3Fifo {
     fn enqueue(&mut self, slot: u32) {
         let resident = self.residents[slot as usize];
         if resident.in_main {
-            self.main.push_front(slot);
+            self.main.push_front(slot, ());
         } else {
             self.small_bytes += resident.bytes;
-            self.small.push_front(slot);
+            self.small.push_front(slot, ());
         }
     }
 
