@@ -9,8 +9,9 @@
 //!
 //! - A reader sees the end of the body only if the writer said that it is complete; a body that
 //!   failed is an error for every reader that has not had its last byte and its end.
-//! - Each byte is copied once, into memory of the body's own, when it is written: nothing is a slice of
-//!   somebody else's buffer. Reading copies nothing (but see [`Writing::read`](writing) for passing).
+//! - Bytes are copied when they are written, and once more where it takes several writes to make a piece:
+//!   nothing is a slice of somebody else's buffer. Reading copies nothing (but see
+//!   [`Writing::read`](writing) for passing).
 //! - What it holds is charged, and stays so until the last reader and the last piece in flight are gone.
 
 use std::sync::Arc;
@@ -25,13 +26,14 @@ mod writing;
 #[cfg(test)]
 mod tests;
 
+pub use chunk::PIECE_BYTES;
 pub use open::{OPEN_BYTES, Open};
 pub use whole::{WHOLE_BYTES, Whole};
 
-/// What a body of `bytes` costs at most when it arrives in pieces: what a fill takes in advance when
-/// it knows the length.
+/// What a fill takes in advance when it knows the length. A body that arrives in crumbs takes a little
+/// more until they are joined.
 pub fn estimate(bytes: usize) -> usize {
-    chunk::cost_of_chunks(bytes)
+    chunk::cost_of_pieces(bytes)
 }
 
 /// What a body that passes through keeps, so that its writer needs nobody's memory: room for what a

@@ -14,7 +14,7 @@ use pingora_cache::storage::{HandleMiss, MissFinishType};
 use pingora_core::{Error, ErrorType, Result};
 
 use super::account::Charge;
-use super::body::{Open, PASSAGE};
+use super::body::{Open, PASSAGE, PIECE_BYTES};
 use super::counts::Refused;
 use super::shard::{Entry, Found};
 use super::{Left, Store};
@@ -90,6 +90,11 @@ impl Fill {
 
     /// Takes bytes in; an error if the body passes through and nobody is left to read it.
     pub fn write(&mut self, data: &[u8]) -> Result<()> {
+        data.chunks(PIECE_BYTES)
+            .try_for_each(|part| self.write_part(part))
+    }
+
+    fn write_part(&mut self, data: &[u8]) -> Result<()> {
         loop {
             if !self.body.is_passing()
                 && let Err(why) = self.make_room(data.len())

@@ -4,8 +4,12 @@ use bytes::Bytes;
 
 use super::super::account::allocated;
 
-/// Chunks grow to this many bytes before the next one begins, so that a body that arrives in crumbs
-/// is not kept in crumbs. What arrives in larger pieces is kept in them.
+/// Bodies are kept in pieces of this size, and a last one of what is left: memory of one size is used
+/// again by the next body, whatever its own size, where pieces as they came would leave gaps.
+pub const PIECE_BYTES: usize = 64 * 1024;
+
+/// Until there is enough for a piece, chunks grow to this many bytes before the next one begins, so that a
+/// body that arrives in crumbs is not held in crumbs.
 pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 
 /// What a chunk costs beside its bytes: its place in the list (which grows by doubling), and the
@@ -34,8 +38,8 @@ impl Chunk {
     }
 }
 
-/// What a body of `bytes` costs at most when it arrives in pieces.
-pub(super) fn cost_of_chunks(bytes: usize) -> usize {
-    let full = bytes / CHUNK_BYTES;
-    full * Chunk::cost(CHUNK_BYTES) + Chunk::cost(bytes % CHUNK_BYTES)
+/// What a body of `bytes` costs when it has been written.
+pub(super) fn cost_of_pieces(bytes: usize) -> usize {
+    let full = bytes / PIECE_BYTES;
+    full * Chunk::cost(PIECE_BYTES) + Chunk::cost(bytes % PIECE_BYTES)
 }

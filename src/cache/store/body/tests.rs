@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::account::Account;
 use super::super::reader::Reader;
-use super::chunk::{CHUNK_BYTES, CHUNK_OVERHEAD, Chunk};
+use super::chunk::{CHUNK_OVERHEAD, Chunk};
 use super::*;
 use pingora_cache::storage::HandleHit;
 
@@ -71,18 +71,24 @@ async fn a_writer_that_fails_is_an_error_for_every_reader() {
 }
 
 #[test]
-fn crumbs_become_chunks_and_no_chunk_is_larger_than_its_bytes() {
+fn crumbs_become_pieces_and_no_piece_is_larger_than_its_bytes() {
     let body = body();
     for _ in 0..40_000 {
         body.push(b"x");
     }
-    body.push(&Bytes::from(vec![0; 1 << 20]).slice(5..100_005));
+    for part in Bytes::from(vec![0; 1 << 20])
+        .slice(5..100_005)
+        .chunks(30_000)
+    {
+        body.push(part);
+        body.check();
+    }
     body.complete();
     let whole = body.whole().unwrap();
     let chunks: Vec<usize> = whole.pieces().map(<[u8]>::len).collect();
     assert_eq!(
         chunks,
-        [CHUNK_BYTES, CHUNK_BYTES, 40_000 - 2 * CHUNK_BYTES, 100_000]
+        [PIECE_BYTES, PIECE_BYTES, 140_000 - 2 * PIECE_BYTES]
     );
     whole.check();
     assert!(body.charged() < 160_000);

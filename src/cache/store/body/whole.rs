@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::super::account::{Charge, allocated};
 use super::Read;
+use super::chunk::{Chunk, PIECE_BYTES};
 use super::writing::Writing;
 
 /// What a body of one piece takes beside its bytes.
@@ -16,16 +17,11 @@ pub struct Whole {
     charge: Charge,
 }
 
-/// A small body is one piece, and a list of one would take more than its place.
+/// A small body is one piece, and a list of one would take more than its place. Of many, all but the last
+/// have [`PIECE_BYTES`].
 enum Pieces {
     One(Box<[u8]>),
-    Many(Box<[Piece]>),
-}
-
-struct Piece {
-    /// Offset in the body just behind it.
-    end: usize,
-    bytes: Box<[u8]>,
+    Many(Box<[Box<[u8]>]>),
 }
 
 /// A part of one piece on its way to a reader.
@@ -39,36 +35,22 @@ struct View {
 // === impl Whole ===
 
 impl Whole {
-    pub(super) fn of(writing: Writing) -> Whole {
-        let mut charge = writing.charge;
+    pub(super) fn of(mut writing: Writing) -> Whole {
+        writing.seal_rest();
         // Where a reader still holds a chunk, this copies it; else it is the same memory.
-        let bytes = |chunk: Bytes| Vec::from(chunk).into_boxed_slice();
-        let mut chunks = writing.chunks;
+        let piece = |chunk: Chunk| Vec::from(chunk.bytes).into_boxed_slice();
+        let (mut chunks, mut charge) = (writing.chunks, writing.charge);
         let pieces = match chunks.len() {
-            0 => Pieces::One(Box::default()),
-            1 => Pieces::One(
-                chunks
-                    .pop_back()
-                    .map(|chunk| bytes(chunk.bytes))
-                    .unwrap_or_default(),
-            ),
-            _ => {
-                let piece = |chunk: super::chunk::Chunk| Piece {
-                    end: chunk.end,
-                    bytes: bytes(chunk.bytes),
-                };
-                Pieces::Many(chunks.into_iter().map(piece).collect())
-            }
+            0 | 1 => Pieces::One(chunks.pop_back().map(piece).unwrap_or_default()),
+            _ => Pieces::Many(chunks.into_iter().map(piece).collect()),
         };
         charge.shrink_to(pieces.cost());
         Whole { pieces, charge }
     }
 
     pub fn len(&self) -> usize {
-        match &self.pieces {
-            Pieces::One(bytes) => bytes.len(),
-            Pieces::Many(pieces) => pieces.last().map_or(0, |piece| piece.end),
-        }
+        let last = self.pieces.count() - 1;
+        last * PIECE_BYTES + self.pieces.at(last).len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -81,15 +63,12 @@ impl Whole {
     }
 
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        (0..self.pieces.count()).map(|index| self.pieces.at(index).1)
+        (0..self.pieces.count()).map(|index| self.pieces.at(index))
     }
 
     /// All of it, without a copy.
     pub fn shared(self: &Arc<Self>) -> impl Iterator<Item = Bytes> {
-        (0..self.pieces.count()).map(|index| {
-            let (_, bytes) = self.pieces.at(index);
-            self.view(index, 0, bytes.len())
-        })
+        (0..self.pieces.count()).map(|index| self.view(index, 0, self.pieces.at(index).len()))
     }
 
     /// The bytes from `at` on, as many as lie in one piece and before `end`.
@@ -101,10 +80,9 @@ impl Whole {
                 Read::End
             };
         }
-        let index = self.pieces.index_of(at);
-        let (start, bytes) = self.pieces.at(index);
-        let end = (end - start).min(bytes.len());
-        Read::Piece(self.view(index, at - start, end))
+        let (index, start) = (at / PIECE_BYTES, at % PIECE_BYTES);
+        let end = (end - (at - start)).min(self.pieces.at(index).len());
+        Read::Piece(self.view(index, start, end))
     }
 
     fn view(self: &Arc<Self>, piece: usize, start: usize, end: usize) -> Bytes {
@@ -127,8 +105,7 @@ impl Whole {
 
 impl AsRef<[u8]> for View {
     fn as_ref(&self) -> &[u8] {
-        let (_, bytes) = self.whole.pieces.at(self.piece);
-        &bytes[self.start..self.end]
+        &self.whole.pieces.at(self.piece)[self.start..self.end]
     }
 }
 
@@ -142,35 +119,19 @@ impl Pieces {
         }
     }
 
-    /// Where in the body the piece begins, and its bytes.
-    fn at(&self, index: usize) -> (usize, &[u8]) {
+    fn at(&self, index: usize) -> &[u8] {
         match self {
-            Pieces::One(bytes) => (0, bytes),
-            Pieces::Many(pieces) => {
-                let piece = &pieces[index];
-                (piece.end - piece.bytes.len(), &piece.bytes)
-            }
-        }
-    }
-
-    /// Which piece has the byte at an offset before the end.
-    fn index_of(&self, at: usize) -> usize {
-        match self {
-            Pieces::One(_) => 0,
-            Pieces::Many(pieces) => pieces.partition_point(|piece| piece.end <= at),
+            Pieces::One(bytes) => bytes,
+            Pieces::Many(pieces) => &pieces[index],
         }
     }
 
     fn cost(&self) -> usize {
-        match self {
-            Pieces::One(bytes) => allocated(bytes.len()),
-            Pieces::Many(pieces) => {
-                let of_pieces: usize = pieces
-                    .iter()
-                    .map(|piece| allocated(piece.bytes.len()))
-                    .sum();
-                of_pieces + allocated(size_of_val(&**pieces))
-            }
-        }
+        let list = match self {
+            Pieces::One(_) => 0,
+            Pieces::Many(pieces) => allocated(size_of_val(&**pieces)),
+        };
+        let of_pieces = (0..self.count()).map(|index| allocated(self.at(index).len()));
+        list + of_pieces.sum::<usize>()
     }
 }

@@ -10,11 +10,13 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::super::account::Charge;
-use super::chunk::{CHUNK_BYTES, Chunk};
+use super::chunk::{CHUNK_BYTES, Chunk, PIECE_BYTES};
 use super::{PASSAGE, Read};
 
 pub(super) struct Writing {
     pub(super) chunks: VecDeque<Chunk>,
+    /// How many of the first chunks are full pieces.
+    sealed: usize,
     /// What the chunks cost now; never more than the charge.
     pub(super) cost: usize,
     pub(super) charge: Charge,
@@ -44,6 +46,7 @@ impl Writing {
     pub(super) fn new(charge: Charge) -> Self {
         Writing {
             chunks: VecDeque::new(),
+            sealed: 0,
             cost: 0,
             charge,
             len: 0,
@@ -80,6 +83,7 @@ impl Writing {
         self.cost - instead + Chunk::cost(joined.unwrap_or(0) + bytes)
     }
 
+    /// At most [`PIECE_BYTES`] at once.
     pub(super) fn push(&mut self, data: &[u8]) -> bool {
         if data.is_empty() || self.end.is_some() {
             return true;
@@ -98,7 +102,39 @@ impl Writing {
         self.len += data.len();
         let end = self.len;
         self.chunks.push_back(Chunk { end, bytes });
+        if !self.passing {
+            self.seal();
+        }
         true
+    }
+
+    /// Makes a piece of what is not part of one yet, once that is enough. It never costs more than before.
+    fn seal(&mut self) {
+        let end = (self.sealed + 1) * PIECE_BYTES;
+        if self.len < end {
+            return;
+        }
+        let last = self.chunks.partition_point(|chunk| chunk.end < end);
+        let is_piece = last == self.sealed && self.chunks[last].end == end;
+        if !is_piece {
+            let beyond = self.chunks[last].slice(end, self.len);
+            let beyond = (!beyond.is_empty()).then(|| Bytes::copy_from_slice(&beyond));
+            self.join(self.sealed..=last, PIECE_BYTES);
+            if let Some(bytes) = beyond {
+                self.cost += Chunk::cost(bytes.len());
+                let end = end + bytes.len();
+                self.chunks.insert(self.sealed + 1, Chunk { end, bytes });
+            }
+        }
+        self.sealed += 1;
+    }
+
+    /// Makes one piece of what is left, at the end.
+    pub(super) fn seal_rest(&mut self) {
+        let rest = self.len - self.sealed * PIECE_BYTES;
+        if self.chunks.len() > self.sealed + 1 {
+            self.join(self.sealed..=self.chunks.len() - 1, rest);
+        }
     }
 
     /// Drops what every reader of a passing body has had.
@@ -174,20 +210,22 @@ impl Writing {
             }
         }
         if last > first {
-            self.join(first..=last);
+            let bytes = self.chunks[last].end - self.chunks[first].start();
+            self.join(first..=last, bytes);
         }
     }
 
-    fn join(&mut self, range: RangeInclusive<usize>) {
-        let (first, end) = (*range.start(), self.chunks[*range.end()].end);
-        let mut joined = Vec::new();
+    /// Makes one chunk of the first `bytes` bytes of several; the rest of them goes.
+    fn join(&mut self, range: RangeInclusive<usize>, bytes: usize) {
+        let (first, start) = (*range.start(), self.chunks[*range.start()].start());
+        let mut joined = Vec::with_capacity(bytes);
         for chunk in self.chunks.drain(range) {
-            joined.extend_from_slice(&chunk.bytes);
+            let part = chunk.bytes.len().min(bytes - joined.len());
+            joined.extend_from_slice(&chunk.bytes[..part]);
             self.cost -= Chunk::cost(chunk.bytes.len());
         }
         self.cost += Chunk::cost(joined.len());
-        joined.shrink_to_fit();
-        let bytes = Bytes::from(joined);
+        let (end, bytes) = (start + joined.len(), Bytes::from(joined));
         self.chunks.insert(first, Chunk { end, bytes });
     }
 }
