@@ -161,6 +161,7 @@ impl Fill {
             self.abandon();
             return 0;
         }
+        self.body.settle();
         let tick = self.store.tick();
         let charge = self.charge.take();
         let (stored, replaced) = self.store.with(&self.key.primary, |shard| {

@@ -57,7 +57,7 @@ impl Open {
     /// How many bytes of the account are missing before `bytes` more can be written.
     pub fn missing_for(&self, bytes: usize) -> usize {
         self.with(|writing| {
-            let needed = writing.cost_with(bytes);
+            let needed = writing.needed_for(bytes);
             needed.saturating_sub(writing.charge.bytes())
         })
         .unwrap_or(0)
@@ -91,6 +91,12 @@ impl Open {
     pub fn slide(&self, bytes: usize, window: usize) -> bool {
         self.with(|writing| writing.slide(bytes, window))
             .unwrap_or(false)
+    }
+
+    /// All but the end of [`Open::complete`], which copies what readers still hold: to be called first where
+    /// that is called under a lock.
+    pub fn settle(&self) {
+        self.with(Writing::settle);
     }
 
     /// The writer has written everything.

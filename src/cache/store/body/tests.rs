@@ -160,6 +160,138 @@ async fn a_passing_body_keeps_only_what_a_reader_within_the_window_lacks() {
     assert!(!body.slide(1, 40_960), "nobody reads it any more");
 }
 
+/// A body beside the plain list of its bytes, and readers with where they are.
+struct Model {
+    random: fastrand::Rng,
+    account: Arc<Account>,
+    body: Arc<Open>,
+    bytes: Vec<u8>,
+    readers: Vec<(Reader, usize, Vec<Bytes>)>,
+    passing: bool,
+}
+
+impl Model {
+    fn new(seed: u64) -> Model {
+        let account = Account::new(usize::MAX / 2);
+        Model {
+            random: fastrand::Rng::with_seed(seed),
+            body: Open::new(account.nothing()),
+            account,
+            bytes: Vec::new(),
+            readers: Vec::new(),
+            passing: false,
+        }
+    }
+
+    fn write(&mut self) {
+        const SIZES: [usize; 8] = [
+            1,
+            7_168,
+            16_384,
+            16_385,
+            20_480,
+            57_344,
+            65_535,
+            PIECE_BYTES,
+        ];
+        let size = match self.random.bool() {
+            true => SIZES[self.random.usize(0..SIZES.len())],
+            false => self.random.usize(0..=PIECE_BYTES),
+        };
+        let places = self.bytes.len()..self.bytes.len() + size;
+        let data: Vec<u8> = places.map(|place| (place % 251) as u8).collect();
+        let missing = self.body.missing_for(size);
+        self.body
+            .grant(self.account.charge(missing, usize::MAX).unwrap());
+        assert!(self.body.push(&data));
+        self.bytes.extend_from_slice(&data);
+    }
+
+    /// Some keep what they are given, as slow clients do.
+    fn read(&mut self) {
+        if self.readers.is_empty() {
+            return;
+        }
+        let chosen = self.random.usize(0..self.readers.len());
+        let (reader, at, held) = &mut self.readers[chosen];
+        match reader.read() {
+            Read::Piece(piece) => {
+                assert!(!piece.is_empty());
+                assert_eq!(piece, self.bytes[*at..*at + piece.len()]);
+                *at += piece.len();
+                held.push(piece);
+            }
+            Read::End => assert!(*at == self.bytes.len() && self.body.whole().is_some()),
+            Read::Wait => assert_eq!(*at, self.bytes.len()),
+            Read::Failed => panic!("nothing has failed"),
+        }
+        if self.random.bool() {
+            held.clear();
+        }
+    }
+
+    fn seek(&mut self) {
+        let Some((reader, at, _)) = self.readers.last_mut().filter(|_| !self.passing) else {
+            return;
+        };
+        let place = self.random.usize(0..=self.bytes.len());
+        // Of a whole body there is nothing behind the end.
+        if reader.seek(place, None).is_ok() {
+            *at = place;
+        }
+    }
+
+    fn step(&mut self) {
+        match self.random.u32(0..60) {
+            0..20 => self.write(),
+            20..45 => self.read(),
+            45..50 => self.seek(),
+            50..54 if !self.passing => {
+                let reader = read(&self.body);
+                self.readers.push((reader, 0, Vec::new()));
+            }
+            54..57 => drop(self.readers.pop()),
+            57 => self.body.settle(),
+            58 if self.random.u32(0..4) == 0 => {
+                self.body.pass();
+                self.passing = true;
+            }
+            _ => {}
+        }
+        self.body.check();
+        assert_eq!(self.account.used(), self.body.charged());
+    }
+
+    fn end(mut self) {
+        self.body.complete();
+        if self.passing {
+            assert!(self.body.whole().is_none());
+        } else {
+            let whole = self.body.whole().unwrap();
+            whole.check();
+            assert!(whole.pieces().eq(self.bytes.chunks(PIECE_BYTES)) || self.bytes.is_empty());
+            for _ in 0..20 {
+                self.read();
+                self.seek();
+            }
+        }
+        drop((self.body, self.readers));
+        assert_eq!(self.account.used(), 0);
+    }
+}
+
+#[test]
+fn readers_get_what_was_written_and_the_account_what_it_costs_whatever_comes_between() {
+    for seed in 0..300 {
+        let run = std::panic::catch_unwind(|| {
+            let mut model = Model::new(seed);
+            (0..model.random.u32(0..80)).for_each(|_| model.step());
+            model.end();
+        });
+        assert!(run.is_ok(), "seed {seed} fails");
+    }
+}
+
 /// Tasks on several threads, pausing where the seed says: every reader gets all bytes or an error,
 /// and none sleeps for ever.
 #[test]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use slab::Slab;
 
 use super::super::account::Charge;
-use super::chunk::{CHUNK_BYTES, Chunk, PIECE_BYTES};
+use super::chunk::{CHUNK_BYTES, Chunk, PIECE_BYTES, cost_of_pieces};
 use super::{PASSAGE, Read};
 
 pub(super) struct Writing {
@@ -77,7 +77,17 @@ impl Writing {
         (last + bytes <= CHUNK_BYTES).then_some(last)
     }
 
-    pub(super) fn cost_with(&self, bytes: usize) -> usize {
+    /// What must be charged before `bytes` more are written: what the chunks cost with them, and what the
+    /// pieces that are made of them cost, for one piece may be of a larger size class than its parts.
+    pub(super) fn needed_for(&self, bytes: usize) -> usize {
+        let pieces = match self.passing {
+            true => 0,
+            false => cost_of_pieces(self.len + bytes),
+        };
+        self.cost_with(bytes).max(pieces)
+    }
+
+    fn cost_with(&self, bytes: usize) -> usize {
         let joined = self.joined(bytes);
         let instead = joined.map_or(0, Chunk::cost);
         self.cost - instead + Chunk::cost(joined.unwrap_or(0) + bytes)
@@ -88,11 +98,10 @@ impl Writing {
         if data.is_empty() || self.end.is_some() {
             return true;
         }
-        let cost = self.cost_with(data.len());
-        if cost > self.charge.bytes() {
+        if self.needed_for(data.len()) > self.charge.bytes() {
             return false;
         }
-        self.cost = cost;
+        self.cost = self.cost_with(data.len());
         let joined = self.joined(data.len());
         let joined = joined.and_then(|_| self.chunks.pop_back());
         let bytes = match joined {
@@ -108,7 +117,7 @@ impl Writing {
         true
     }
 
-    /// Makes a piece of what is not part of one yet, once that is enough. It never costs more than before.
+    /// Makes a piece of what is not part of one yet, once that is enough.
     fn seal(&mut self) {
         let end = (self.sealed + 1) * PIECE_BYTES;
         if self.len < end {
@@ -127,6 +136,22 @@ impl Writing {
             }
         }
         self.sealed += 1;
+    }
+
+    /// Makes memory of its own of what readers still hold, so that [`Whole::of`](super::whole::Whole::of) has
+    /// little left to copy.
+    pub(super) fn settle(&mut self) {
+        if self.passing || self.end.is_some() {
+            return;
+        }
+        self.seal_rest();
+        for chunk in self
+            .chunks
+            .iter_mut()
+            .filter(|chunk| !chunk.bytes.is_unique())
+        {
+            chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+        }
     }
 
     /// Makes one piece of what is left, at the end.
