@@ -3,9 +3,7 @@
 //! A variant is the values, in the request, of the fields that the stored response's `Vary` and the
 //! route name, each reduced to what it means: lines joined, lists sorted where their order means
 //! nothing, `Accept-Encoding` to the codings that are known, `Accept-Language` to lower case. An absent
-//! field is not an empty one. At most [`VARIANTS_MAX`] are kept for a resource; the oldest gives way.
-
-use std::collections::VecDeque;
+//! field is not an empty one.
 
 use http::header::{
     ACCEPT, ACCEPT_CHARSET, ACCEPT_ENCODING, ACCEPT_LANGUAGE, CONTENT_ENCODING, COOKIE, VARY,
@@ -15,9 +13,6 @@ use http::{HeaderMap, HeaderName};
 use super::encoding::Accepted;
 use super::list;
 use crate::cache::key::push_frame;
-
-/// A `Vary` on something that each request has of its own must not fill the memory with one resource.
-pub const VARIANTS_MAX: usize = 16;
 
 /// What a route lets variants differ by, whatever responses say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,38 +118,6 @@ fn cookie(request: &HeaderMap, name: &str) -> Option<Vec<u8>> {
         let value = cookie.trim_ascii().strip_prefix(name.as_bytes())?;
         value.strip_prefix(b"=").map(<[u8]>::to_vec)
     })
-}
-
-/// Which variants of a resource are kept, oldest first.
-#[derive(Clone, Debug, Default)]
-pub struct Variants<K> {
-    kept: VecDeque<K>,
-}
-
-// === impl Variants ===
-
-impl<K: PartialEq> Variants<K> {
-    /// Keeps a variant, if need be in place of the oldest, which is returned.
-    pub fn admit(&mut self, variant: K) -> Option<K> {
-        if self.kept.contains(&variant) {
-            return None;
-        }
-        self.kept.push_back(variant);
-        if self.kept.len() > VARIANTS_MAX {
-            self.kept.pop_front()
-        } else {
-            None
-        }
-    }
-
-    pub fn remove(&mut self, variant: &K) {
-        self.kept.retain(|kept| kept != variant);
-    }
-
-    /// Newest first, as a validation wants them.
-    pub fn iter(&self) -> impl Iterator<Item = &K> {
-        self.kept.iter().rev()
-    }
 }
 
 #[cfg(test)]

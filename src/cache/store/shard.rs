@@ -25,7 +25,8 @@ mod family;
 
 use family::{FAMILY_BYTES, OLDEST};
 
-/// Variants kept of one URL; one more replaces the oldest.
+/// Variants kept of one URL; one more replaces the oldest. A `Vary` on something that each request has of its
+/// own must not fill the memory with one URL.
 const VARIANTS_MAX: usize = 16;
 
 /// How many entries that are being read are passed over before a shard gives up.
@@ -299,15 +300,15 @@ impl Shard {
         replaced
     }
 
-    /// The oldest variant, if there is no place for one more. The primary slot leads to the others.
+    /// The oldest variant, if there is no place for one more. What varies by nothing is none.
     fn surplus(&self, key: &CompactCacheKey) -> Option<u32> {
-        let is_full = key.variance.is_some() && self.family(&key.primary).count() > VARIANTS_MAX;
+        key.variance.as_ref()?;
         let is_variant = |slot: &u32| {
             self.get(*slot)
                 .is_some_and(|entry| entry.variance.is_some())
         };
         let variants = self.family(&key.primary).filter(is_variant);
-        variants.last().filter(|_| is_full)
+        variants.skip(VARIANTS_MAX - 1).last()
     }
 
     pub fn remove(&mut self, slot: u32) -> Option<Entry> {

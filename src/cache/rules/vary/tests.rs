@@ -1,4 +1,4 @@
-//! Which requests are one variant, and which variant gives way.
+//! Which requests are one variant.
 
 use proptest::prelude::*;
 
@@ -149,21 +149,6 @@ fn a_route_may_name_fields_and_cookies_of_its_own() {
     }
     assert_ne!(of(&[(COOKIE, "theme=")]), of(&[]));
     assert_ne!(of(&[(HeaderName::from_static("x-a"), "1")]), of(&[]));
-}
-
-#[test]
-fn the_seventeenth_variant_takes_the_place_of_the_oldest() {
-    let mut variants = Variants::default();
-    for variant in 0..16 {
-        assert_eq!(variants.admit(variant), None);
-    }
-    assert_eq!(variants.admit(3), None);
-    assert_eq!(variants.admit(16), Some(0));
-    assert_eq!(variants.iter().next(), Some(&16));
-    variants.remove(&5);
-    assert_eq!(variants.admit(17), None);
-    assert_eq!(variants.admit(18), Some(1));
-    assert_eq!(variants.iter().count(), VARIANTS_MAX);
 }
 
 proptest! {
