@@ -13,7 +13,8 @@
 //! - Room is taken before bytes are written. Who finds none is not refused service, only storage.
 //! - Evictions follow the order over all shards: with LRU it is the exact one. Entries being read
 //!   are passed over.
-//! - No lock is held while another is taken, but for a body's within its shard's; none over an await.
+//! - No lock is held while another is taken, but for a body's, or a fetch's words' ([`asked`]), within a
+//!   shard's; none over an await.
 //!
 //! A store is made once and lives as long as the process; [`Store::resize`] follows a reload.
 

@@ -699,7 +699,7 @@ async fn a_hit_has_the_head_that_was_stored() {
         routes:
           - pool: web
             cache: { x_cache: true }
-            response_headers: { remove: [X-Remove], set: { Set-Out: sent }, add: { X-Add: b } }
+            response_headers: { remove: [X-Remove], set: { Set-Out: sent, Date: never }, add: { X-Add: b } }
     ",
     )
     .with("origin", &origin)

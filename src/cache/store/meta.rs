@@ -22,6 +22,7 @@ use triomphe::ThinArc;
 
 use super::account::allocated;
 use super::index::Label;
+use crate::cache::rules::directives::ResponseDirectives;
 use crate::cache::rules::freshness::{Source, Terms};
 
 mod fields;
@@ -67,6 +68,7 @@ struct Kept {
     is_coded: bool,
     /// Whether it has a field that its variant is found by.
     varies: bool,
+    no_transform: bool,
     /// Whether names are spelled as the origin did.
     has_case: bool,
     has_variance: bool,
@@ -233,6 +235,11 @@ impl Meta {
         self.kept().is_coded
     }
 
+    /// Whether its origin forbids to code it (RFC 9111 §5.2.2.6).
+    pub fn no_transform(&self) -> bool {
+        self.kept().no_transform
+    }
+
     pub fn status(&self) -> StatusCode {
         self.kept().status
     }
@@ -352,6 +359,7 @@ impl Kept {
             varies: SELECTING
                 .iter()
                 .any(|name| header.headers.contains_key(name)),
+            no_transform: ResponseDirectives::parse(&header.headers).no_transform,
             has_case: header.has_case(),
             has_variance: meta.variance().is_some(),
             has_reason: own_reason(header).is_some(),

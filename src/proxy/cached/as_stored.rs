@@ -75,7 +75,9 @@ fn fields(serving: &Serving<'_>, meta: &Meta, edits: &HeaderEdits) -> Vec<u8> {
     if serving.route.has_x_cache && !edits.replaces(X_CACHE) {
         wire.show("X-Cache", serving.told.verdict.loud_name());
     }
-    for (name, value) in edits.set.iter().chain(&edits.add) {
+    let added = edits.set.iter().chain(&edits.add);
+    // There is one `Date`, which Pingora writes.
+    for (name, value) in added.filter(|(name, _)| *name != DATE) {
         wire.field(name.into_case_header_name().as_slice(), value.as_bytes());
     }
     wire.0

@@ -43,7 +43,9 @@ fn coding(rule: &CompressRule, stored: &Stored, asked: &HeaderMap) -> Option<Cod
     let meta = &stored.found.meta;
     let bytes = stored.found.body.whole_len()?;
     let is_coded = || meta.value(&CONTENT_ENCODING).is_some();
-    if asked.contains_key(RANGE) || !rule.is_for(meta.value(&CONTENT_TYPE), bytes) || is_coded() {
+    // A 304 may have forbidden it since the coded form was made.
+    let is_meant = !asked.contains_key(RANGE) && !meta.no_transform();
+    if !is_meant || !rule.is_for(meta.value(&CONTENT_TYPE), bytes) || is_coded() {
         return None;
     }
     match Accepted::parse(asked)?.choose(&rule.codings) {

@@ -165,6 +165,29 @@ async fn a_revalidated_response_keeps_its_coded_form() {
 }
 
 #[tokio::test]
+async fn a_response_that_is_not_to_be_coded_any_more_is_given_as_it_is() {
+    let origin = Origin::start(|request| {
+        let reply = match request.headers.get("if-none-match") {
+            Some(_) => Reply::status(304).header("Cache-Control", "max-age=60, no-transform"),
+            None => Reply::ok(page()).header("Cache-Control", "max-age=60"),
+        };
+        let reply = reply.header("Content-Type", "text/css");
+        reply.header("ETag", "\"one\"")
+    });
+    let weir = cached("{ compress: on }", &origin).await;
+    coded(&weir, "gzip", "gzip").await;
+    let purge = weir.command(&["purge", "--all", "--soft"]).await;
+    assert!(purge.success(), "{purge:?}");
+    for _ in 0..2 {
+        let response = get(&weir, "gzip").await;
+        assert_eq!(response.header("content-encoding"), None);
+        assert_eq!(response.header("etag"), Some("\"one\""));
+        assert_eq!(response.text(), page());
+    }
+    assert_eq!(origin.hits(), 2);
+}
+
+#[tokio::test]
 async fn a_purge_takes_the_coded_form_with_it() {
     let origin = super::answering(|number| {
         let reply = Reply::ok(page() + &number.to_string()).header("Cache-Control", "max-age=60");
