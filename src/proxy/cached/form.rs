@@ -76,17 +76,18 @@ impl Form {
             Form::Whole => frame(head, length)?,
             Form::NotModified => {
                 head.set_status(StatusCode::NOT_MODIFIED)?;
-                for name in OF_THE_BODY {
-                    head.remove_header(&name);
-                }
+                remove(head, &OF_THE_BODY);
+                remove(head, &OF_ALL_BYTES);
             }
             Form::Part(range, length) => {
                 head.set_status(StatusCode::PARTIAL_CONTENT)?;
+                remove(head, &OF_ALL_BYTES);
                 head.insert_header(CONTENT_RANGE, content_range(range, *length))?;
                 head.insert_header(CONTENT_LENGTH, range.end - range.start)?;
             }
             Form::Parts(multipart) => {
                 head.set_status(StatusCode::PARTIAL_CONTENT)?;
+                remove(head, &OF_ALL_BYTES);
                 let boundary = &multipart.boundary;
                 let kind = format!("multipart/byteranges; boundary={boundary}");
                 head.insert_header(CONTENT_TYPE, kind)?;
@@ -94,9 +95,8 @@ impl Form {
             }
             Form::Unsatisfiable(length) => {
                 head.set_status(StatusCode::RANGE_NOT_SATISFIABLE)?;
-                for name in OF_THE_BODY {
-                    head.remove_header(&name);
-                }
+                remove(head, &OF_THE_BODY);
+                remove(head, &OF_ALL_BYTES);
                 head.insert_header(CONTENT_RANGE, format!("bytes */{length}"))?;
                 head.insert_header(CONTENT_LENGTH, 0)?;
             }
@@ -113,6 +113,19 @@ const OF_THE_BODY: [HeaderName; 5] = [
     http::header::CONTENT_ENCODING,
     http::header::CONTENT_LANGUAGE,
 ];
+
+/// Digests of the content of a message, which in these forms is not the whole (RFC 9530 §2). `Repr-Digest` is
+/// of the whole whatever is sent.
+const OF_ALL_BYTES: [HeaderName; 2] = [
+    HeaderName::from_static("content-digest"),
+    HeaderName::from_static("content-md5"),
+];
+
+fn remove(head: &mut ResponseHeader, names: &[HeaderName]) {
+    for name in names {
+        head.remove_header(name);
+    }
+}
 
 /// How its end is told: a body that is still coming may have no length yet.
 fn frame(head: &mut ResponseHeader, length: Option<u64>) -> Result<()> {
@@ -206,6 +219,31 @@ mod tests {
         assert_eq!(sent(&[("range", "bytes=2-4")]), part);
         let none = (416, some("0"), some("bytes */10"));
         assert_eq!(sent(&[("range", "bytes=10-")]), none);
+    }
+
+    #[test]
+    fn a_digest_of_the_whole_content_goes_with_the_whole_alone() {
+        for (line, kept) in [
+            (None, true),
+            (Some(("range", "bytes=2-4")), false),
+            (Some(("range", "bytes=0-1,8-")), false),
+            (Some(("range", "bytes=10-")), false),
+            (Some(("if-none-match", "\"a\"")), false),
+        ] {
+            let mut head = stored();
+            for name in ["Content-Digest", "Content-MD5", "Repr-Digest"] {
+                head.insert_header(name, "x").unwrap();
+            }
+            let form = Form::of(&request(line.as_slice()), &head, Some(10));
+            form.apply(&mut head, Some(10)).unwrap();
+            let has = |name: &str| head.headers.contains_key(name);
+            let is_kept = [
+                has("content-digest"),
+                has("content-md5"),
+                has("repr-digest"),
+            ];
+            assert_eq!(is_kept, [kept, kept, true], "{line:?}");
+        }
     }
 
     #[test]
