@@ -3,10 +3,9 @@
 //! A flight is one such request under way. Whoever comes first leads it; when the leader knows what
 //! comes of it, it lands, and all who wait are told at once. A leader that is dropped before hands the
 //! flight to the one who waits longest, so no waiter is forgotten. Where no endpoint answers, those who
-//! wait are told so together. That a response cannot be shared is
-//! remembered for [`MEMORY`], so that requests for it never wait for one another again. Bounded: waiters
-//! hold connections, which are capped; what is remembered is [`REMEMBERED_MAX`]. Called by
-//! `proxy::cached`.
+//! wait are told so together. That a response cannot be shared is remembered for [`MEMORY`], so that
+//! requests for it never wait for one another again. Bounded: waiters hold connections, which are
+//! capped; what is remembered is [`REMEMBERED_MAX`]. Called by `proxy::cached`.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A body while it is written: the list of chunks at which one writer and many readers meet.
 //!
 //! `cost` is what the chunks cost at every moment, and never more than the charge. Of a passing body
-//! the front goes as soon as no reader needs it. [`super::Body`] calls it under its lock.
+//! the front goes as soon as no reader needs it. [`super::Open`] calls it under its lock.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
