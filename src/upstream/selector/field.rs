@@ -73,26 +73,24 @@ impl Field {
         self.draws.begin().draw(slots, may)
     }
 
-    fn least_of_all<C: Cost>(
+    /// As [`least`](Field::least), however many slots there are.
+    pub fn least_of_all<C: Cost>(
         &self,
         slots: &Slots,
         tried: &Tried,
         cost: impl Fn(&Slot) -> C,
     ) -> Option<usize> {
-        let start = self.start.next()?;
         let mut least: Option<(usize, C)> = None;
-        for places in [start..slots.len(), 0..start] {
-            for place in places {
-                let Some(slot) = slots.eligible(place, tried) else {
-                    continue;
-                };
-                let cost = cost(slot);
-                if cost.is_least() {
-                    return Some(place);
-                }
-                if least.is_none_or(|(_, least)| cost.is_below(least)) {
-                    least = Some((place, cost));
-                }
+        for place in self.start.round(slots.len())? {
+            let Some(slot) = slots.eligible(place, tried) else {
+                continue;
+            };
+            let cost = cost(slot);
+            if cost.is_least() {
+                return Some(place);
+            }
+            if least.is_none_or(|(_, least)| cost.is_below(least)) {
+                least = Some((place, cost));
             }
         }
         Some(least?.0)

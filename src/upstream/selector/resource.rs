@@ -39,19 +39,21 @@ impl Algorithm for Resource {
 
     fn pick(&self, slots: &Slots, tried: &Tried, facts: &Facts) -> Option<usize> {
         let wanted = &facts.wanted;
-        let eligible = |place| slots.eligible(place, tried);
-        let fitting = |place| eligible(place).filter(|slot| slot.room.fits(&wanted.demand));
-        let start = self.start.next()?;
-        let all = (start..slots.len()).chain(0..start);
-        let fit = if slots.len() <= SCAN {
-            best_fit(slots, all.clone(), fitting, &wanted.demand)
-        } else {
-            let sample = self.sample(slots, |place| fitting(place).is_some());
-            sample.and_then(|sample| best_fit(slots, sample.into_iter(), fitting, &wanted.demand))
+        let choice = Choice {
+            slots,
+            tried,
+            demand: &wanted.demand,
         };
-        let share = |place| Some((place, eligible(place)?.room.dominant_share(&wanted.demand)));
-        let squeezed = || least(all.filter_map(share));
-        fit.or_else(|| wanted.may_exceed.then(squeezed)?)
+        let all = self.start.round(slots.len())?;
+        let fit = if slots.len() <= SAMPLE {
+            choice.best_fit::<SAMPLE>(all.clone())
+        } else if slots.len() <= SCAN {
+            choice.best_fit::<SCAN>(all.clone())
+        } else {
+            let sample = self.sample(slots, |place| choice.fitting(place).is_some());
+            sample.and_then(|sample| choice.best_fit::<SAMPLE>(sample.into_iter()))
+        };
+        fit.or_else(|| wanted.may_exceed.then(|| choice.least_filled(all))?)
     }
 }
 
@@ -67,26 +69,59 @@ impl Resource {
     }
 }
 
-/// Of the first `SCAN` places the one that is most like the demand, among those whose share is nearly
-/// the lowest.
-fn best_fit<'a>(
-    slots: &Slots,
-    places: impl Iterator<Item = usize> + Clone,
-    fitting: impl Fn(usize) -> Option<&'a Slot>,
-    demand: &Amounts,
-) -> Option<usize> {
-    // Above all shares: it does not fit.
-    let mut shares = [f64::INFINITY; SCAN];
-    let mut highest = f64::MAX;
-    for (share, place) in shares.iter_mut().zip(places.clone()) {
-        if let Some(slot) = fitting(place) {
-            *share = slot.room.dominant_share(demand);
-            highest = highest.min(*share * NEARLY_LOWEST);
-        }
+// === Choice ===
+
+/// What one pick chooses from.
+struct Choice<'a> {
+    slots: &'a Slots,
+    tried: &'a Tried,
+    demand: &'a Amounts,
+}
+
+impl Choice<'_> {
+    #[inline(always)]
+    fn fitting(&self, place: usize) -> Option<&Slot> {
+        let slot = self.slots.eligible(place, self.tried)?;
+        slot.room.fits(self.demand).then_some(slot)
     }
-    let nearly_lowest = places.zip(&shares).filter(|(_, share)| **share <= highest);
-    let unlikeness = |place| Some((place, -slots.get(place)?.room.likeness(demand)));
-    least(nearly_lowest.filter_map(|(place, _)| unlikeness(place)))
+
+    /// Of the first `N` places where the demand fits the one that is most like it, among those whose
+    /// share is nearly the lowest.
+    fn best_fit<const N: usize>(&self, places: impl Iterator<Item = usize>) -> Option<usize> {
+        let mut fitting = [0; N];
+        let mut shares = [0.0; N];
+        let mut count = 0;
+        let mut lowest = f64::INFINITY;
+        for place in places {
+            let Some(slot) = self.fitting(place) else {
+                continue;
+            };
+            if count == N {
+                break;
+            }
+            let share = slot.room.dominant_share(self.demand);
+            (fitting[count], shares[count]) = (place, share);
+            count += 1;
+            if share < lowest {
+                lowest = share;
+            }
+        }
+        let highest = lowest * NEARLY_LOWEST;
+        let kept = fitting.iter().zip(&shares).take(count);
+        let nearly_lowest = kept.filter(|(_, share)| **share <= highest);
+        least(nearly_lowest.filter_map(|(&place, _)| {
+            let slot = self.slots.get(place)?;
+            Some((place, -slot.room.likeness(self.demand)))
+        }))
+    }
+
+    /// The eligible place with the lowest dominant share.
+    fn least_filled(&self, places: impl Iterator<Item = usize>) -> Option<usize> {
+        least(places.filter_map(|place| {
+            let slot = self.slots.eligible(place, self.tried)?;
+            Some((place, slot.room.dominant_share(self.demand)))
+        }))
+    }
 }
 
 /// The place of the least cost; the first of equals.

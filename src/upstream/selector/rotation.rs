@@ -37,4 +37,12 @@ impl Rotation {
             .checked_rem(self.shares.total())?;
         Some(self.shares.at(position))
     }
+
+    /// The places of so many slots, each once, from the next one on; `None` without slots.
+    pub fn round(&self, slots: usize) -> Option<impl Iterator<Item = usize> + Clone> {
+        let start = self.next()?;
+        // One run of known length, not two: where it wraps is then no branch to be mispredicted.
+        let wrapped = move |at| if at < slots { at } else { at - slots };
+        Some((start..start + slots).map(wrapped))
+    }
 }
