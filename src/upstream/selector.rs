@@ -87,6 +87,8 @@ pub struct Slot {
     pub endpoint: Arc<Endpoint>,
     /// 1..=1000.
     pub weight: u32,
+    /// 1 / weight: a pick multiplies rather than divides.
+    pub per_weight: f32,
     /// Attempts the endpoint gets at once.
     pub max_in_flight: u32,
     /// Bounds of the endpoint's adaptive limit; `None`: it does not count.
@@ -160,6 +162,7 @@ impl<A: Algorithm> Selector<A> {
                 slots.push(Slot {
                     endpoint: member.endpoint.clone(),
                     weight: member.weight,
+                    per_weight: 1.0 / member.weight as f32,
                     max_in_flight: member.max_in_flight.unwrap_or(u32::MAX),
                     adaptive_limit: member.adaptive_limit,
                     room: member.room.clone(),

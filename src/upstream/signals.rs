@@ -123,11 +123,15 @@ impl Signals {
 /// What was reported, 0 if that is too old.
 #[inline]
 fn lately(report: &AtomicU64, now: Stamp) -> f32 {
-    let last = report.load(Relaxed);
-    if last == 0 {
-        return 0.0;
+    match report.load(Relaxed) {
+        0 => 0.0,
+        last => unless_old(Reading::unpacked(last), now),
     }
-    let last = Reading::unpacked(last);
+}
+
+/// Apart, so that a pick passes over endpoints that report nothing, as most do.
+#[cold]
+fn unless_old(last: Reading, now: Stamp) -> f32 {
     match u64::from(last.elapsed(now.low())) <= hundredths(REPORT_AGE_MAX) {
         true => last.seconds,
         false => 0.0,

@@ -101,7 +101,9 @@ impl Algorithm for Prequal {
             }
         }
         if slots.len() <= probes::SIZE {
-            return self.field.least(slots, tried, rank);
+            // Not `rank`: a closure with one use is inlined.
+            let rank = |slot: &Slot| Rank::of(slot, hot_above, now);
+            return self.field.least_of_all(slots, tried, rank);
         }
         for _ in 0..PROBES {
             state
@@ -174,7 +176,7 @@ fn load(slot: &Slot, now: Stamp) -> f32 {
         .endpoint
         .signals()
         .map_or(0.0, |signals| signals.others(now));
-    (own + others) / slot.weight as f32
+    (own + others) * slot.per_weight
 }
 
 // === Rank ===
@@ -185,13 +187,13 @@ fn load(slot: &Slot, now: Stamp) -> f32 {
 struct Rank(u64);
 
 impl Rank {
-    #[inline]
+    #[inline(always)]
     fn of(slot: &Slot, hot_above: f32, now: Stamp) -> Rank {
         let own = slot.endpoint.in_flight();
         let Some(signals) = slot.endpoint.signals() else {
-            return Rank::hot(own as f32 / slot.weight as f32);
+            return Rank::hot(own as f32 * slot.per_weight);
         };
-        let load = (own as f32 + signals.others(now)) / slot.weight as f32;
+        let load = (own as f32 + signals.others(now)) * slot.per_weight;
         if signals.is_avoided(now) {
             Rank::avoided(load)
         } else if load <= hot_above {
