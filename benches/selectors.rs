@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use weir::config::amounts::Amounts;
 use weir::config::model::{
-    Balance, Endpoint, Hash, HashKey, HashTable, Pool as Config, Target, Tls,
+    Balance, Endpoint, Hash, HashKey, HashTable, Pool as Config, Resources, Target, Tls,
 };
 use weir::telemetry::metrics::Metrics;
 use weir::upstream::Pool;
-use weir::upstream::pick_context::PickContext;
+use weir::upstream::pick_context::{PickContext, Wanted};
 use weir::upstream::registry::Registry;
 
 fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
@@ -20,12 +21,18 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         weight: 1,
         backup: false,
         max_in_flight: None,
-        capacity: Default::default(),
+        capacity: amounts(1_000 * u64::from(1 + port % 4), 3_000),
     };
     Config {
         name: "bench".to_owned(),
+        resources: Resources {
+            dimensions: match balance {
+                Balance::Resource => vec!["compute".to_owned(), "storage".to_owned()],
+                _ => Vec::new(),
+            },
+            ..Resources::default()
+        },
         balance,
-        resources: Default::default(),
         sticky: None,
         endpoints: (1..=size).map(endpoint).collect(),
         max_in_flight: None,
@@ -44,6 +51,15 @@ fn config(balance: Balance, size: u16, tls: Option<Tls>) -> Config {
         tunnel_timeout: Duration::from_secs(1),
         tls,
     }
+}
+
+/// Of compute and storage, in units.
+fn amounts(compute: u64, storage: u64) -> Amounts {
+    let mut amounts = Amounts::default();
+    for (dimension, units) in [compute, storage].into_iter().enumerate() {
+        amounts.set(dimension, units * 1_000_000);
+    }
+    amounts
 }
 
 fn hash(table: HashTable) -> Balance {
@@ -75,8 +91,17 @@ fn picks(criterion: &mut Criterion) {
         for balance in &balances {
             let pool = pool(balance.clone(), size, None);
             let is_hash = matches!(balance, Balance::Hash(_));
+            let is_resource = matches!(balance, Balance::Resource);
             let context = PickContext {
                 hash_key: if is_hash { b"/images/logo.png" } else { b"" },
+                wanted: Wanted {
+                    demand: if is_resource {
+                        amounts(2, 4)
+                    } else {
+                        Amounts::default()
+                    },
+                    ..Wanted::default()
+                },
                 ..PickContext::default()
             };
             let pick = || black_box(pool.candidates(black_box(&context)).lease_next());
