@@ -66,7 +66,7 @@ impl Admin {
                 cache::lookup(&process.cache, &snapshot, uri.query())
             }
             "/metrics" => {
-                process.registry.show_in_flight();
+                process.registry.show_load();
                 let text = process.metrics.text().into_bytes();
                 reply::with(
                     StatusCode::OK,

@@ -149,10 +149,14 @@ impl Endpoint {
         self.load.in_flight.load(Relaxed)
     }
 
-    /// Brings the gauge up to date. Told when somebody looks: a gauge that follows each lease costs a
-    /// pick as much as its count does.
-    pub(super) fn show_in_flight(&self) {
+    /// Brings the gauges of what is in flight and what it takes up to date. Told when somebody looks: a
+    /// gauge that follows each lease costs a pick as much as its count does.
+    pub(super) fn show_load(&self) {
         self.metrics.in_flight.set(i64::from(self.in_flight()));
+        self.accounts
+            .lock()
+            .values()
+            .for_each(|account| account.show());
     }
 
     /// Attempts running now on all endpoints of the pool.
@@ -507,7 +511,7 @@ mod tests {
         drop(leases);
         assert_eq!((endpoint.in_flight(), endpoint.picks()), (0, 2));
         let shown = |count| {
-            endpoint.show_in_flight();
+            endpoint.show_load();
             let line =
                 format!(r#"weir_endpoint_in_flight{{endpoint="{NAME}",pool="api"}} {count}"#);
             metrics.text().contains(&line)

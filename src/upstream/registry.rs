@@ -153,10 +153,10 @@ impl Registry {
         pickings.entry(pool.to_owned()).or_default().clone()
     }
 
-    /// Brings the gauges of what endpoints have in flight up to date, for who looks at them now.
-    pub fn show_in_flight(&self) {
+    /// Brings the gauges of what endpoints have to do up to date, for who looks at them now.
+    pub fn show_load(&self) {
         for known in self.pools.lock().values() {
-            known.endpoints.values().for_each(|it| it.show_in_flight());
+            known.endpoints.values().for_each(|it| it.show_load());
         }
     }
 

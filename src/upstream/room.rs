@@ -10,24 +10,20 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use parking_lot::Mutex;
 use prometheus::Gauge;
 
-use crate::config::amounts::{Amounts, units};
+use crate::config::amounts::{Amounts, DIMENSIONS_MAX, units};
 
 /// What is taken of one dimension of one endpoint, in millionths.
 pub struct Account {
     taken: AtomicU64,
-    /// Shows `taken` in units; held while both change.
-    shown: Mutex<Gauge>,
+    shown: Gauge,
 }
 
 impl Account {
     pub fn new(shown: Gauge) -> Account {
-        Account {
-            taken: AtomicU64::new(0),
-            shown: Mutex::new(shown),
-        }
+        let taken = AtomicU64::new(0);
+        Account { taken, shown }
     }
 
     #[inline]
@@ -35,14 +31,17 @@ impl Account {
         self.taken.load(Relaxed)
     }
 
+    /// Brings the gauge up to date.
+    pub fn show(&self) {
+        self.shown.set(units(self.taken()));
+    }
+
     fn take(&self, amount: u64) {
-        let shown = self.shown.lock();
-        shown.set(units(self.taken.fetch_add(amount, Relaxed) + amount));
+        self.taken.fetch_add(amount, Relaxed);
     }
 
     fn give_back(&self, amount: u64) {
-        let shown = self.shown.lock();
-        shown.set(units(self.taken.fetch_sub(amount, Relaxed) - amount));
+        self.taken.fetch_sub(amount, Relaxed);
     }
 }
 
@@ -50,13 +49,20 @@ impl Account {
 #[derive(Clone, Default)]
 pub struct Room {
     capacity: Amounts,
+    /// 1 / capacity, by dimension: multiplying is what a pick does for each endpoint.
+    share_of_one: [f64; DIMENSIONS_MAX],
     accounts: Arc<[Arc<Account>]>,
 }
 
 impl Room {
     /// `accounts` by dimension.
     pub fn new(capacity: Amounts, accounts: Arc<[Arc<Account>]>) -> Room {
-        Room { capacity, accounts }
+        let share_of_one = std::array::from_fn(|place| 1.0 / capacity.get(place) as f64);
+        Room {
+            capacity,
+            share_of_one,
+            accounts,
+        }
     }
 
     pub fn capacity(&self) -> &Amounts {
@@ -79,7 +85,7 @@ impl Room {
     /// The largest share of a capacity that would be taken with the demand in; above 1: overfull.
     pub fn dominant_share(&self, demand: &Amounts) -> f64 {
         self.dimensions(demand)
-            .map(|dimension| dimension.filled() as f64 / dimension.capacity as f64)
+            .map(|dimension| dimension.filled() as f64 * dimension.share_of_one)
             .fold(0.0, f64::max)
     }
 
@@ -123,6 +129,7 @@ impl Room {
             wanted: demand.get(place),
             taken: account.taken(),
             capacity: self.capacity.get(place),
+            share_of_one: self.share_of_one[place],
         })
     }
 }
@@ -142,6 +149,7 @@ struct Dimension {
     wanted: u64,
     taken: u64,
     capacity: u64,
+    share_of_one: f64,
 }
 
 impl Dimension {
