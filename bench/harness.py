@@ -43,11 +43,11 @@ def usage(doc):
     sys.exit(doc.strip())
 
 
-def number(name, default):
+def number(name, default, least=1):
     """An environment variable that holds a whole number."""
     text = os.environ.get(name, str(default))
-    if not text.isdigit() or int(text) == 0:
-        sys.exit(f"{name} must be a whole number above 0, not {text!r}")
+    if not text.isdigit() or int(text) < least:
+        sys.exit(f"{name} must be a whole number from {least} on, not {text!r}")
     return int(text)
 
 
