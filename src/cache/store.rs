@@ -237,12 +237,8 @@ impl Store {
     /// Takes one entry out, of that generation if one is given; returns the generation it had.
     pub fn remove(&self, key: &CompactCacheKey, id: Option<u64>, why: Left) -> Option<u64> {
         let gone = self.with(&key.primary, |shard| {
-            let slot = shard.slot(key)?;
-            let is_meant = |entry: &Entry| id.is_none_or(|id| entry.id == id);
-            shard
-                .get(slot)
-                .is_some_and(is_meant)
-                .then(|| shard.remove(slot))?
+            let slot = shard.slot_of(key, id)?;
+            shard.remove(slot)
         });
         let gone = gone.inspect(|_| self.counts().leave(why))?;
         Some(gone.id)

@@ -207,11 +207,9 @@ impl Asked {
 
     fn expire(&self, key: &CompactCacheKey, id: u64, at: SystemTime) {
         self.store.with(&key.primary, |shard| {
-            let slot = shard.slot(key).filter(|slot| {
-                let entry = shard.get(*slot);
-                entry.is_some_and(|entry| entry.id == id)
-            });
-            slot.into_iter().for_each(|slot| shard.expire(slot, at));
+            if let Some(slot) = shard.slot_of(key, Some(id)) {
+                shard.expire(slot, at);
+            }
         });
     }
 

@@ -207,6 +207,13 @@ impl Shard {
         self.family(&key.primary).find(is_meant)
     }
 
+    /// Where an entry is, of that generation if one is given.
+    pub fn slot_of(&self, key: &CompactCacheKey, id: Option<u64>) -> Option<u32> {
+        let slot = self.slot(key)?;
+        let found = self.get(slot)?.id;
+        id.is_none_or(|id| id == found).then_some(slot)
+    }
+
     /// The newest object that is being written, else the stored one, which counts as used.
     pub fn find(&mut self, key: &CompactCacheKey, tick: u64) -> Option<Found> {
         if let Some(found) = self.find_filling(key) {

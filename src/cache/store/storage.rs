@@ -81,10 +81,9 @@ impl Storage for Store {
     ) -> Result<PurgeOutcome> {
         let now = SystemTime::now();
         let expire = |shard: &mut Shard, key: &CompactCacheKey, id: Option<u64>| {
-            let slot = shard.slot(key)?;
-            let found = shard.get(slot)?.id;
-            id.is_none_or(|id| id == found)
-                .then(|| shard.expire(slot, now))
+            let slot = shard.slot_of(key, id)?;
+            shard.expire(slot, now);
+            Some(())
         };
         let expired = resolve(target)
             .and_then(|(key, id)| self.with(&key.primary, |shard| expire(shard, key, id)));
