@@ -84,21 +84,13 @@ impl Asking {
                 let meant = asks.get(*primary).into_iter().flatten();
                 meant.for_each(|ask| ask.hear(void));
             }
-            Target::At(place) => self.tell_all(|ask| ask.label.place() == *place, void),
-            Target::Below(prefix) => {
-                self.tell_all(|ask| ask.label.place().starts_with(prefix.as_str()), void)
-            }
-            Target::All => self.tell_all(|_| true, void),
             Target::Tagged(tag) => self.each(|ask| ask.words.lock().hear_of(tag, void)),
+            Target::At(_) | Target::Below(_) | Target::All => self.each(|ask| {
+                if target.covers(ask.label.place().as_bytes()) {
+                    ask.hear(void);
+                }
+            }),
         }
-    }
-
-    fn tell_all(&self, is_meant: impl Fn(&Ask) -> bool, void: Void) {
-        self.each(|ask| {
-            if is_meant(ask) {
-                ask.hear(void);
-            }
-        });
     }
 
     fn each(&self, tell: impl Fn(&Ask)) {

@@ -87,12 +87,20 @@ impl Target<'_> {
     fn means(&self, fill: &Filling) -> bool {
         let is_meant = match self {
             Target::Family(primary) => fill.key.primary == **primary,
-            Target::At(place) => fill.meta.place() == place.as_bytes(),
-            Target::Below(prefix) => fill.meta.place().starts_with(prefix.as_bytes()),
             Target::Tagged(tag) => fill.meta.tags().any(|known| known == *tag),
-            Target::All => true,
+            Target::At(_) | Target::Below(_) | Target::All => self.covers(fill.meta.place()),
         };
         is_meant && !fill.body.is_passing()
+    }
+
+    /// Whether it means what belongs to a place, by the place alone.
+    pub(super) fn covers(&self, place: &[u8]) -> bool {
+        match self {
+            Target::At(meant) => place == meant.as_bytes(),
+            Target::Below(prefix) => place.starts_with(prefix.as_bytes()),
+            Target::All => true,
+            Target::Family(_) | Target::Tagged(_) => false,
+        }
     }
 }
 
