@@ -93,7 +93,7 @@ async fn a_chunk_reaches_the_client_before_the_origin_sends_the_next() {
     }
     assert!(!seen.contains("second"));
     gate.open();
-    while !seen.ends_with("0\r\n\r\n") {
+    while !seen.ends_with("\r\n0\r\n\r\n") {
         seen += &String::from_utf8_lossy(&connection.read_some().await);
     }
     assert!(seen.contains("second"), "{seen}");
@@ -129,7 +129,7 @@ async fn a_clients_chunk_reaches_the_origin_before_the_client_sends_the_next() {
     tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut received = Vec::new();
-        while !received.ends_with(b"0\r\n\r\n") {
+        while !received.ends_with(b"\r\n0\r\n\r\n") {
             assert!(stream.read_buf(&mut received).await.unwrap() > 0);
             let text = String::from_utf8_lossy(&received);
             seen.store(text.contains("first"), Ordering::SeqCst);
