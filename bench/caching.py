@@ -130,8 +130,14 @@ def purge(weir, **order):
     return json.load(urllib.request.urlopen(request, timeout=30))["purged"]
 
 
-def metric(weir, name):
-    """The sum of a metric's series."""
+def series(weir, name):
+    """The values of a metric's series, by their labels."""
     url = f"http://127.0.0.1:{weir.admin}/metrics"
     text = urllib.request.urlopen(url, timeout=30).read().decode()
-    return sum(float(value) for value in re.findall(rf"^{name}(?:{{[^}}]*}})? (\S+)$", text, re.M))
+    found = re.findall(rf"^{name}({{[^}}]*}})? (\S+)$", text, re.M)
+    return {labels: float(value) for labels, value in found}
+
+
+def metric(weir, name):
+    """The sum of a metric's series."""
+    return sum(series(weir, name).values())
