@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo build test lint fuzz bench bench-tail bench-cache soak idle profile setup bench-setup
+.PHONY: help demo build test lint fuzz bench bench-tail bench-cache conformance soak idle profile setup bench-setup
 
 CARGO ?= cargo
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
@@ -59,6 +59,10 @@ bench-tail: bench-setup build ## weir, nginx and HAProxy while an endpoint is sl
 
 bench-cache: bench-setup build ## weir, nginx and Varnish serving from their caches (about ten minutes)
 	bench/cache
+
+conformance: bench-setup build ## how weir, nginx and Varnish do in the tests behind cache-tests.fyi, fetched from npm (about two minutes)
+	$(call install,node:nodejs npm:npm)
+	bench/conformance
 
 soak: bench-setup build ## the cache full and changing for an hour, or SECONDS=…: does it keep to its memory?
 	bench/soak

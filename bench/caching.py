@@ -36,6 +36,7 @@ NGINX_CACHE = """
             proxy_http_version 1.1;
             proxy_set_header Connection "";
             proxy_cache kept;
+            proxy_cache_revalidate on;
             proxy_cache_lock on;
         }}
     }}
@@ -61,6 +62,7 @@ CACHES = {
     "nginx-buflog": "proxy_cache in memory (tmpfs), access log (combined) to a file, 64 KiB buffer",
     "nginx-nolog": "proxy_cache in memory (tmpfs), no access log",
     "varnish": "malloc storage, its log in shared memory",
+    "varnish-strict": "the same without its lifetime and grace for what names none",
 }
 
 
@@ -96,7 +98,7 @@ class Caches(Workspace):
         (port,) = free_ports(1)
         return self.start_nginx(name, port, NGINX_CACHE, 2, access_log, origin=self.origin_port)
 
-    def start_varnish_cache(self, name, _variant, memory):
+    def start_varnish_cache(self, name, variant, memory):
         varnishd = tool_path("varnishd")
         if varnishd is None:
             raise Unavailable("varnishd is not installed")
@@ -104,7 +106,9 @@ class Caches(Workspace):
         origin = f"127.0.0.1:{self.origin_port}"
         # Without its jail, which wants users of its own; the default VCL and two pools of threads, as installed.
         place = ["-j", "none", "-n", self.directory / name, "-F", "-a", f"127.0.0.1:{port}", "-b", origin]
-        return self.start(name, [varnishd, *place, "-s", f"malloc,{memory.removesuffix('iB').lower()}"], port)
+        # Its defaults keep for two minutes what names no lifetime, and serve everything stale for ten seconds.
+        rules = ["-t", "0", "-p", "default_grace=0", "-p", "default_keep=60"] if variant == "strict" else []
+        return self.start(name, [varnishd, *place, *rules, "-s", f"malloc,{memory.removesuffix('iB').lower()}"], port)
 
     def log_of(self, name):
         return self.directory / f"{name}.access.log"
