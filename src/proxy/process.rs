@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use crate::cache::compress::coders::Coders;
 use crate::cache::flights::Flights;
@@ -17,6 +18,10 @@ use crate::telemetry::access_log::AccessLog;
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::kept::Kept;
 use crate::upstream::registry::Registry;
+
+/// Each takes a connection of an endpoint for what nobody waits for, and lasts as long as one body takes: a
+/// busy site has a handful at a time.
+const UNREAD_FILLS: usize = 64;
 
 pub struct Process {
     pub started: Instant,
@@ -30,6 +35,8 @@ pub struct Process {
     pub coders: Coders,
     /// Requests whose answers others wait for.
     pub flights: Flights,
+    /// Places of fills of the cache that go on though their clients have left.
+    pub unread_fills: Arc<Semaphore>,
     /// Connections to endpoints, between two requests.
     pub kept: Kept,
     /// All listeners accept.
@@ -54,6 +61,7 @@ impl Process {
             access_log,
             cache,
             flights: Flights::default(),
+            unread_fills: Arc::new(Semaphore::new(UNREAD_FILLS)),
             coders: Coders::default(),
             kept: Kept::default(),
             serving: AtomicBool::new(false),

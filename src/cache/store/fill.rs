@@ -25,6 +25,9 @@ const WINDOW_MIN: usize = 1 << 20;
 /// their bytes.
 const WINDOW_OWN: usize = PASSAGE * 3 / 4;
 
+/// Who holds a body that nobody reads: its fill, and the store.
+const HOLDERS_OF_UNREAD: usize = 2;
+
 pub struct Fill {
     store: Store,
     key: CompactCacheKey,
@@ -65,7 +68,7 @@ impl Fill {
         &self.body
     }
 
-    /// As a lookup finds it; `None`: it is to be stored no more.
+    /// As a lookup finds it; `None`: it has ended.
     pub fn found(&self) -> Option<Found> {
         let primary = &self.key.primary;
         self.store
@@ -181,12 +184,33 @@ impl Fill {
         stored
     }
 
+    /// Ends it where it is, if nobody reads it or has just found it; false where somebody does.
+    pub fn end_unread(&mut self) -> bool {
+        let primary = &self.key.primary;
+        let fill = self.store.with(primary, |shard| {
+            // Who finds it does so under this lock, so nobody comes in between.
+            let is_unread = Arc::strong_count(&self.body) <= HOLDERS_OF_UNREAD;
+            is_unread.then(|| shard.end(primary, self.id)).flatten()
+        });
+        let has_ended = fill.is_some();
+        drop(fill);
+        if has_ended {
+            self.ended = true;
+            self.fail();
+        }
+        has_ended
+    }
+
     fn abandon(&mut self) {
         let primary = &self.key.primary;
         let fill = self
             .store
             .with(primary, |shard| shard.end(primary, self.id));
         drop(fill);
+        self.fail();
+    }
+
+    fn fail(&mut self) {
         if !self.body.is_passing() {
             self.store.counts().refuse(Refused::Incomplete);
         }

@@ -229,6 +229,25 @@ async fn a_stale_entry_stays_when_its_successor_breaks_off() {
 }
 
 #[test]
+fn a_fill_that_nobody_reads_can_be_ended_and_one_that_somebody_has_found_cannot() {
+    let store = store(MIB, Eviction::Lru);
+    let mut fill = store.begin(key(1), &response(None));
+    fill.write(b"half").unwrap();
+    let found = store.find(&key(1)).unwrap();
+    assert!(!fill.end_unread());
+    let follower = Reader::of(&found);
+    drop(found);
+    assert!(!fill.end_unread());
+    drop(follower);
+    assert!(fill.end_unread());
+    assert!(store.find(&key(1)).is_none());
+    assert_eq!(store.account().used(), 0);
+    drop(fill);
+    assert_eq!(store.counts().refused(Refused::Incomplete), 1);
+    assert_eq!(store.holding().fills, 0);
+}
+
+#[test]
 fn variants_of_a_url_are_bounded_and_the_first_found_stays() {
     let store = store(MIB, Eviction::Lru);
     put(&store, key(1), &response(None), b"first");

@@ -146,7 +146,11 @@ impl Cached<'_> {
             // Whoever asks next may get it coded.
             Some(Ok(())) => drop(self.coded(&stored, session)),
             Some(Err(error)) => exchange::note_failure(session, ctx, error),
-            None => pull.go_on(self.on_behalf_of(ctx)),
+            None => {
+                // Or it would look as if somebody read it.
+                drop(stored);
+                pull.go_on(self.on_behalf_of(ctx));
+            }
         }
         // What broke the body off says more than that it broke off.
         match given {

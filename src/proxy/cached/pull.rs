@@ -2,17 +2,22 @@
 //!
 //! Begun by the client that asked, or for none (`refresh`). When that client is finished, or gone, the
 //! rest is pulled in a task of its own, as nobody has to wait for it: the client's connection takes the
-//! next request, and its record is written. The endpoint counts it as in flight to the end. What nobody
-//! reads ends after the route's `timeout`, or [`UNREAD_MAX`], however slowly it drips.
+//! next request, and its record is written. The task counts as in flight, at the endpoint too, and has no
+//! line in the log. What nobody reads ends after the route's `timeout`, or [`UNREAD_MAX`], however slowly
+//! it drips.
+//!
+//! It needs one of `Process::unread_fills`, or clients that come and go would hold as many of the endpoints'
+//! connections as they like. Where none is left it goes on only while others read it. A refresh needs none:
+//! there is at most one for each stored response. The end of the process waits for none of them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::fill::Reading;
 use crate::cache::store::Fill;
-use crate::cache::store::body::Body;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::failure::Outcome;
 use crate::proxy::forward::{Answered, Forwarder};
@@ -20,8 +25,8 @@ use crate::proxy::forward::{Answered, Forwarder};
 /// Where the route has no `timeout`.
 const UNREAD_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// Who holds a body that nobody reads: its fill, the store, and who asks.
-const HOLDERS_OF_UNREAD: usize = 3;
+/// How often a fill that goes on only for its readers looks whether it has any.
+const GLANCE: Duration = Duration::from_secs(1);
 
 pub(super) struct Pull {
     forwarder: Arc<Forwarder>,
@@ -65,22 +70,34 @@ impl Pull {
         }
     }
 
-    /// Goes on without a client, on behalf of `ctx`.
-    pub(super) fn go_on(self, ctx: RequestCtx) {
+    /// Goes on without a client, on behalf of `ctx`, for whoever asks later. Where too many do, only for
+    /// those who read it now.
+    pub(super) fn go_on(mut self, mut ctx: RequestCtx) {
+        let place = self.place();
+        if place.is_none() && self.ends_unread() {
+            return;
+        }
+        let patience = match place {
+            Some(_) => patience(&ctx),
+            None => GLANCE,
+        };
         tokio::spawn(async move {
             // Whoever reads it is told; nobody else needs to be.
-            let _ = self.for_others(ctx).await;
+            let _ = self.while_read(patience, &mut ctx).await;
+            drop(place);
         });
     }
 
     /// The same to the end, or until it takes too long for nobody.
     pub(super) async fn for_others(mut self, mut ctx: RequestCtx) -> Result<()> {
-        let limit = ctx.route().and_then(|route| route.config.timeout);
-        let limit = limit.unwrap_or(UNREAD_MAX);
+        self.while_read(patience(&ctx), &mut ctx).await
+    }
+
+    /// To the end of the body, or until it is found unread after another while of `patience`.
+    async fn while_read(&mut self, patience: Duration, ctx: &mut RequestCtx) -> Result<()> {
         let nobody = Reading::nobody();
         loop {
-            let pulled = tokio::time::timeout(limit, self.run(&nobody)).await;
-            match pulled {
+            match tokio::time::timeout(patience, self.run(&nobody)).await {
                 Ok(Err(error)) => {
                     if error.esource() == &ErrorSource::Upstream {
                         ctx.attempts.failed(Outcome::of(&error));
@@ -88,21 +105,39 @@ impl Pull {
                     return Err(error);
                 }
                 Ok(Ok(())) => return Ok(()),
-                Err(_) if self.is_read() => {}
-                Err(_) => {
+                Err(_) if self.ends_unread() => {
                     let why = "nobody reads the response, and it takes too long";
                     return Error::e_explain(ErrorType::InternalError, why);
                 }
+                Err(_) => {}
             }
         }
     }
 
-    fn is_read(&self) -> bool {
-        let fill = self.parts.as_ref().map(|(_, fill)| fill);
-        let found = fill.and_then(Fill::found);
-        found.is_some_and(|found| match found.body {
-            Body::Whole(_) => false,
-            Body::Open(open) => Arc::strong_count(&open) > HOLDERS_OF_UNREAD,
-        })
+    /// Leave to go on though nobody reads it. There is none for what will not be kept.
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        let (_, fill) = self.parts.as_ref()?;
+        let places = &self.forwarder.process.unread_fills;
+        let places = Some(places).filter(|_| !fill.is_passing())?;
+        Arc::clone(places).try_acquire_owned().ok()
     }
+
+    /// Lets it end, if nobody reads it; false where somebody does.
+    fn ends_unread(&mut self) -> bool {
+        let Some((_, fill)) = &mut self.parts else {
+            return true;
+        };
+        let was_kept = !fill.is_passing();
+        let has_ended = fill.end_unread();
+        if has_ended && was_kept {
+            self.forwarder.process.metrics.cache.refused("unread");
+        }
+        has_ended
+    }
+}
+
+/// How long what nobody reads may take.
+fn patience(ctx: &RequestCtx) -> Duration {
+    let limit = ctx.route().and_then(|route| route.config.timeout);
+    limit.unwrap_or(UNREAD_MAX)
 }
