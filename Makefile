@@ -35,19 +35,21 @@ lint: setup ## formatting, clippy with every warning an error, cargo-deny where 
 	if command -v cargo-deny >/dev/null; then $(CARGO) deny --locked check bans licenses sources; \
 	else echo "cargo-deny is not installed: licences and bans are not checked"; fi
 
-# The tests run the same targets over seeds and mutations for a second; this searches with coverage, FUZZ_SECONDS each. Its
-# build is one of its own (a quarter of an hour on a small machine), so it is no part of .ci/run.
+# The tests run the same targets over seeds and mutations for a second; this searches with coverage, as many targets at once
+# as there are processors. Its build is one of its own, with weir's versions of everything.
 FUZZ_SECONDS ?= 60
 FUZZ_TOOLS = $(CURDIR)/target/tools
+FUZZ = $(CARGO) fuzz run --sanitizer none {} -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1
 
 fuzz: export PATH := $(FUZZ_TOOLS)/bin:$(PATH)
 fuzz: export RUSTC_BOOTSTRAP := 1
 fuzz: setup ## what reads the fields of strangers, under cargo-fuzz, FUZZ_SECONDS=60 for each
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked --root $(FUZZ_TOOLS) cargo-fuzz \
 		|| { echo "cargo-fuzz cannot be installed: nothing is fuzzed"; exit 0; }; \
-	for target in $$(cargo-fuzz list); do \
-		$(CARGO) fuzz run --sanitizer none $$target -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096 -print_final_stats=1; \
-	done
+	cp Cargo.lock fuzz/Cargo.lock; \
+	$(CARGO) fuzz build --sanitizer none; \
+	cargo-fuzz list | xargs -P "$$(nproc)" -I{} sh -c \
+		'$(FUZZ) >fuzz/target/{}.log 2>&1; code=$$?; echo "== {}"; tail -n $$((code ? 99 : 6)) fuzz/target/{}.log; exit $$code'
 
 bench: bench-setup build ## weir, nginx, HAProxy and bare Pingora side by side (about five minutes)
 	$(CARGO) build --release --locked --example bare_balancer
