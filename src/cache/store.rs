@@ -234,14 +234,15 @@ impl Store {
         self.with(&key.primary, renew).is_some()
     }
 
-    /// Takes one entry out, of that generation if one is given; returns the generation it had.
+    /// Takes one entry out with its coded forms, of that generation if one is given; returns the
+    /// generation it had.
     pub fn remove(&self, key: &CompactCacheKey, id: Option<u64>, why: Left) -> Option<u64> {
         let gone = self.with(&key.primary, |shard| {
             let slot = shard.slot_of(key, id)?;
-            shard.remove(slot)
-        });
-        let gone = gone.inspect(|_| self.counts().leave(why))?;
-        Some(gone.id)
+            Some(shard.remove(slot))
+        })?;
+        self.count_left(&gone, why);
+        gone.first().map(|entry| entry.id)
     }
 
     /// Takes out what is of no use any more; returns how many.
@@ -249,8 +250,8 @@ impl Store {
         let sweep_shard = |index| {
             let next = || self.with_shard(index, |shard| shard.take_expired(now));
             std::iter::from_fn(next)
-                .inspect(|_| self.counts().leave(Left::Expired))
-                .count()
+                .map(|gone| self.count_left(&gone, Left::Expired))
+                .sum::<usize>()
         };
         (0..SHARDS).map(sweep_shard).sum()
     }
@@ -281,6 +282,11 @@ impl Store {
 
     pub fn max_object(&self) -> usize {
         self.0.max_object.load(Ordering::Relaxed)
+    }
+
+    fn count_left(&self, gone: &[Entry], why: Left) -> usize {
+        gone.iter().for_each(|_| self.counts().leave(why));
+        gone.len()
     }
 
     fn account(&self) -> &Arc<Account> {
@@ -320,8 +326,8 @@ impl Store {
                 return false;
             };
             let tick = self.tick();
-            if self.with_shard(index, |shard| shard.evict(tick)).is_some() {
-                self.counts().leave(Left::Size);
+            let gone = self.with_shard(index, |shard| shard.evict(tick));
+            if self.count_left(&gone, Left::Size) > 0 {
                 return true;
             }
         }

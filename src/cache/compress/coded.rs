@@ -1,8 +1,8 @@
 //! The coded form of a stored response: made once, kept beside it as a variant of the same URL.
 //!
-//! It has the original's label, so whatever purges one purges the other, and is used only for the
-//! original that it was made of, which both say by when it was stored. It has no terms of its own: no
-//! request is led to it, and the next process makes its own. [`Work`] is for a thread that serves
+//! It has the original's label, so whatever purges one purges the other, and says of which generation it
+//! was made: it is used for that alone, and the store keeps it no longer than that. It has no terms of its
+//! own: no request is led to it, and the next process makes its own. [`Work`] is for a thread that serves
 //! nobody; found and begun by `proxy::cached`.
 
 use std::io;
@@ -50,7 +50,7 @@ pub fn key_of(primary: &HashBinary, original: &Found, coding: Coding) -> Compact
 /// The whole coded form of a response, if there is one.
 pub fn find(store: &Store, key: &CompactCacheKey, original: &Found) -> Option<Found> {
     let found = store.find(key)?;
-    let is_of_it = found.meta.created() == original.meta.created();
+    let is_of_it = found.meta.original() == Some(original.id);
     (is_of_it && found.body.whole_len().is_some()).then_some(found)
 }
 
@@ -67,7 +67,7 @@ impl Work {
         }
         let extensions = meta.extensions_mut();
         extensions.remove::<Terms>();
-        extensions.insert(Coded);
+        extensions.insert(Coded { of: original.id });
         extensions.insert(original.meta.label());
         Some(Work {
             key,
@@ -81,7 +81,7 @@ impl Work {
         &self.key
     }
 
-    /// Codes and stores; false when it is not kept. It blocks for the time that this takes.
+    /// Codes and stores; false when it is not kept, or what it was made of has gone. It blocks for the time that this takes.
     pub fn run(self, store: &Store) -> io::Result<bool> {
         let mut fill = store.begin(self.key, &self.meta);
         if fill.is_passing() {
@@ -191,7 +191,6 @@ mod tests {
     #[test]
     fn a_purge_takes_it_with_its_original() {
         let (store, now) = (store(), SystemTime::now());
-        let page = original(&store, now);
         for purge in [
             Purge::Tag("red"),
             Purge::Url {
@@ -202,8 +201,24 @@ mod tests {
             code(&store, &original(&store, now), Coding::Zstd);
             assert_eq!(store.invalidate(purge, PurgeAction::Delete, now), 2);
         }
-        code(&store, &page, Coding::Zstd);
-        assert_eq!(store.holding().objects, 1);
+    }
+
+    #[test]
+    fn what_is_coded_is_dropped_at_the_end_if_a_purge_has_taken_its_original() {
+        let (store, now) = (store(), SystemTime::now());
+        let page = original(&store, now);
+        let key = key_of(&[7; 16], &page, Coding::Gzip);
+        let work = || Work::new(key.clone(), &page, Coding::Gzip).unwrap();
+        let (before, after) = (work(), work());
+        assert!(before.run(&store).unwrap());
+        assert_eq!(
+            store.invalidate(Purge::Tag("red"), PurgeAction::Delete, now),
+            2
+        );
+        assert!(!after.run(&store).unwrap());
+        assert_eq!(store.holding().objects, 0);
+        let next = original(&store, now);
+        assert!(find(&store, &key, &next).is_none());
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //!
 //! A fill takes room before it writes. What does not fit is not an error: the body turns to passing,
 //! is found by nobody any more, and its bytes go to those who read it already. It becomes an object
-//! when it is finished, whole and still wanted; dropped before that, its readers get an error.
+//! when it is finished, whole and still wanted (of a coded form: while what it was made of is stored);
+//! dropped before that, its readers get an error.
 
 use std::sync::Arc;
 
@@ -169,18 +170,17 @@ impl Fill {
         let charge = self.charge.take();
         let (stored, replaced) = self.store.with(&self.key.primary, |shard| {
             let fill = shard.end(&self.key.primary, self.id);
+            let fill = fill.filter(|fill| shard.has_original(fill));
             self.body.complete();
             let (Some(fill), Some(charge)) = (fill, charge) else {
-                return (0, None);
+                return (0, Vec::new());
             };
             let Some(entry) = Entry::new(fill, charge) else {
-                return (0, None);
+                return (0, Vec::new());
             };
             (entry.charged(), shard.insert(entry, tick))
         });
-        if replaced.is_some() {
-            self.store.counts().leave(Left::Replaced);
-        }
+        self.store.count_left(&replaced, Left::Replaced);
         stored
     }
 

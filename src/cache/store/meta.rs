@@ -43,13 +43,16 @@ const SELECTING: [HeaderName; 2] = [VARY, CONTENT_ENCODING];
 
 /// Marks what was made here of another response, in the extensions of its `CacheMeta`: no request is led
 /// to it.
-#[derive(Clone, Copy)]
-pub struct Coded;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coded {
+    /// The generation of what it was made of: it is stored no longer than that.
+    pub of: u64,
+}
 
 #[derive(Clone)]
 pub struct Meta(ThinArc<Kept, u8>);
 
-/// Behind it lie variance, reason, place, tags and fields, as [`Parts`] takes them apart.
+/// Behind it lie variance, original, reason, place, tags and fields, as [`Parts`] takes them apart.
 #[derive(Clone)]
 struct Kept {
     created: Moment,
@@ -80,6 +83,7 @@ struct Kept {
 
 struct Parts<'a> {
     variance: Option<HashBinary>,
+    original: Option<u64>,
     reason: Option<&'a [u8]>,
     place: &'a [u8],
     /// With a line break between them.
@@ -103,6 +107,9 @@ impl Meta {
         let mut text = Vec::with_capacity(256);
         if let Some(variance) = meta.variance() {
             text.extend_from_slice(&variance);
+        }
+        if let Some(coded) = meta.extensions().get::<Coded>() {
+            text.extend_from_slice(&coded.of.to_ne_bytes());
         }
         if let Some(reason) = own_reason(header) {
             push_frame(&mut text, reason.as_bytes());
@@ -152,8 +159,8 @@ impl Meta {
         if let Some(terms) = self.terms() {
             copy.extensions_mut().insert(terms);
         }
-        if self.is_coded() {
-            copy.extensions_mut().insert(Coded);
+        if let Some(of) = self.original() {
+            copy.extensions_mut().insert(Coded { of });
         }
         copy
     }
@@ -233,6 +240,11 @@ impl Meta {
     /// Whether it was made here of another.
     pub fn is_coded(&self) -> bool {
         self.kept().is_coded
+    }
+
+    /// The generation of what it was made of here.
+    pub fn original(&self) -> Option<u64> {
+        self.parts().original
     }
 
     /// Whether its origin forbids to code it (RFC 9111 §5.2.2.6).
@@ -324,8 +336,14 @@ impl Meta {
             true => rest.split_off(..size_of::<HashBinary>()),
             false => None,
         };
+        let original = match self.is_coded() {
+            true => rest.split_off(..size_of::<u64>()),
+            false => None,
+        };
+        let original = original.and_then(|id| id.try_into().ok());
         Parts {
             variance: variance.and_then(|hash| hash.try_into().ok()),
+            original: original.map(u64::from_ne_bytes),
             reason: self.kept().has_reason.then(|| take_frame(&mut rest)),
             place: take_frame(&mut rest),
             tags: take_frame(&mut rest),

@@ -142,12 +142,9 @@ impl Store {
             let gone: Vec<Entry> = self.with_shard(index, |shard| {
                 let slots = batch.iter().filter_map(|meant| meant.slot(shard));
                 let slots: Vec<u32> = slots.collect();
-                slots
-                    .iter()
-                    .filter_map(|slot| shard.remove(*slot))
-                    .collect()
+                slots.iter().flat_map(|slot| shard.remove(*slot)).collect()
             });
-            gone.iter().for_each(|_| self.counts().leave(Left::Purged));
+            self.count_left(&gone, Left::Purged);
             gone.len()
         };
         refused + meant.chunks(BATCH).map(delete).sum::<usize>()

@@ -2,7 +2,8 @@
 //! under one lock.
 //!
 //! Slots of `entries`, their families, the order of eviction, the index of expiry and the index of
-//! places and tags always hold the same entries. Nothing here waits, evicts for room or drops a
+//! places and tags always hold the same entries. What was made of an entry, its coded forms, leaves with
+//! it. Nothing here waits, evicts for room or drops a
 //! body: what is taken out is handed to the caller, who drops it without the lock.
 
 use std::collections::{BTreeSet, HashMap};
@@ -25,7 +26,7 @@ mod family;
 
 use family::{FAMILY_BYTES, OLDEST};
 
-/// Variants kept of one URL; one more replaces the oldest. A `Vary` on something that each request has of its
+/// Variants kept of one URL, each with its coded forms; one more replaces the oldest. A `Vary` on something that each request has of its
 /// own must not fill the memory with one URL.
 const VARIANTS_MAX: usize = 16;
 
@@ -85,6 +86,12 @@ impl Entry {
     /// Which variant of its URL it is.
     pub fn variance(&self) -> Option<HashBinary> {
         self.variance.as_deref().copied()
+    }
+
+    /// Whether it counts among the variants of its URL: not what varies by nothing, nor what was made of
+    /// another.
+    fn is_variant(&self) -> bool {
+        self.variance.is_some() && !self.meta.is_coded()
     }
 
     fn found(&self) -> Found {
@@ -292,10 +299,10 @@ impl Shard {
     }
 
     /// Puts an entry in the place of the one with its key; hands back what had to go for it.
-    pub fn insert(&mut self, entry: Entry, tick: u64) -> Option<Entry> {
+    pub fn insert(&mut self, entry: Entry, tick: u64) -> Vec<Entry> {
         let key = entry.key();
-        let replaced = self.slot(&key).or_else(|| self.surplus(&key));
-        let replaced = replaced.and_then(|slot| self.remove(slot));
+        let replaced = self.slot(&key).or_else(|| self.surplus(&entry));
+        let replaced = replaced.map_or_else(Vec::new, |slot| self.remove(slot));
         let (fingerprint, bytes, until) = (fingerprint(&key), entry.charged(), entry.until);
         let vacant = self.entries.vacant_entry();
         let slot = vacant.key() as u32;
@@ -307,21 +314,34 @@ impl Shard {
         replaced
     }
 
-    /// The oldest variant, if there is no place for one more. What varies by nothing is none.
-    fn surplus(&self, key: &CompactCacheKey) -> Option<u32> {
-        key.variance.as_ref()?;
-        let is_variant = |slot: &u32| {
-            self.get(*slot)
-                .is_some_and(|entry| entry.variance.is_some())
-        };
-        let variants = self.family(&key.primary).filter(is_variant);
+    /// The oldest variant, if there is no place for one more.
+    fn surplus(&self, entry: &Entry) -> Option<u32> {
+        if !entry.is_variant() {
+            return None;
+        }
+        let is_variant = |slot: &u32| self.get(*slot).is_some_and(Entry::is_variant);
+        let variants = self.family(&entry.primary).filter(is_variant);
         variants.skip(VARIANTS_MAX - 1).last()
     }
 
-    pub fn remove(&mut self, slot: u32) -> Option<Entry> {
-        let entry = self.take(slot)?;
-        self.order.remove(slot);
-        Some(entry)
+    /// Takes it out, and with it what was made of it.
+    pub fn remove(&mut self, slot: u32) -> Vec<Entry> {
+        let gone = self.take_all(slot);
+        if !gone.is_empty() {
+            self.order.remove(slot);
+        }
+        gone
+    }
+
+    /// Takes it out of everything but the order, and what was made of it out of that too.
+    fn take_all(&mut self, slot: u32) -> Vec<Entry> {
+        let forms = self.forms(slot);
+        let mut gone: Vec<Entry> = self.take(slot).into_iter().collect();
+        for form in forms {
+            gone.extend(self.take(form));
+            self.order.remove(form);
+        }
+        gone
     }
 
     /// Takes it out of everything but the order.
@@ -335,24 +355,26 @@ impl Shard {
 
     /// Takes out the entry that is to go first. Evicting one that is being read would give no room,
     /// so it is passed over.
-    pub fn evict(&mut self, tick: u64) -> Option<Entry> {
+    pub fn evict(&mut self, tick: u64) -> Vec<Entry> {
         for _ in 0..SPARED_MAX {
-            let slot = self.order.victim()?;
-            let entry = self.get(slot)?;
+            let victim = self.order.victim();
+            let Some((slot, entry)) = victim.and_then(|slot| Some((slot, self.get(slot)?))) else {
+                break;
+            };
             if Arc::strong_count(&entry.body) > 1 {
                 self.order.spare(slot, tick);
                 continue;
             }
             self.order.evict(slot);
-            return self.take(slot);
+            return self.take_all(slot);
         }
-        None
+        Vec::new()
     }
 
     /// Takes out one entry that is of no use any more.
-    pub fn take_expired(&mut self, now: SystemTime) -> Option<Entry> {
+    pub fn take_expired(&mut self, now: SystemTime) -> Option<Vec<Entry>> {
         let (until, slot) = *self.expiry.first()?;
-        (until < seconds(now)).then(|| self.remove(slot)).flatten()
+        (until < seconds(now)).then(|| self.remove(slot))
     }
 
     /// Gives an entry a new head and times, and a new label, at a new charge.

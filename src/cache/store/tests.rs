@@ -270,6 +270,64 @@ fn variants_of_a_url_are_bounded_and_the_first_found_stays() {
     );
 }
 
+/// A response that was made of the one stored under a key.
+fn made_of(store: &Store, original: &CompactCacheKey) -> CacheMeta {
+    let mut meta = response(None);
+    let of = store.find(original).unwrap().id;
+    meta.extensions_mut().insert(Coded { of });
+    meta
+}
+
+#[test]
+fn coded_forms_count_with_their_variant_and_leave_with_it() {
+    let store = store(MIB, Eviction::Lru);
+    let forms_of = |variance: u8| [100 + variance, 200 + variance].map(|form| variant(1, form));
+    let put_with_forms = |variance| {
+        put(&store, variant(1, variance), &response(None), b"variant");
+        let meta = made_of(&store, &variant(1, variance));
+        for form in forms_of(variance) {
+            assert!(put(&store, form, &meta, b"coded") > 0);
+        }
+    };
+    (0..16).for_each(put_with_forms);
+    assert_eq!(store.holding().objects, 3 * 16);
+    assert_eq!(store.counts().left(Left::Replaced), 0);
+    put_with_forms(16);
+    assert!(store.find(&variant(1, 0)).is_none());
+    assert!(forms_of(0).iter().all(|form| store.find(form).is_none()));
+    assert!(forms_of(1).iter().all(|form| store.find(form).is_some()));
+    assert_eq!(store.counts().left(Left::Replaced), 3);
+
+    assert!(store.remove(&forms_of(2)[0], None, Left::Purged).is_some());
+    assert!(store.find(&variant(1, 2)).is_some());
+    assert!(store.remove(&variant(1, 2), None, Left::Purged).is_some());
+    assert!(store.find(&forms_of(2)[1]).is_none());
+    assert_eq!(store.counts().left(Left::Purged), 3);
+    while store.evict_one() {}
+    assert_eq!(store.counts().left(Left::Size), 3 * 15);
+    assert_eq!((store.holding().objects, store.account().used()), (0, 0));
+}
+
+#[test]
+fn a_coded_form_is_not_stored_once_its_original_has_gone() {
+    for is_replaced in [true, false] {
+        let store = store(MIB, Eviction::Lru);
+        put(&store, key(1), &response(None), b"original");
+        let meta = made_of(&store, &key(1));
+        let mut form = store.begin(variant(1, 9), &meta);
+        form.write(b"coded").unwrap();
+        store.remove(&key(1), None, Left::Purged);
+        if is_replaced {
+            put(&store, key(1), &response(None), b"another");
+        }
+        assert_eq!(form.commit(), 0);
+        assert_eq!(put(&store, variant(1, 9), &meta, b"coded"), 0);
+        assert_eq!(store.holding().objects, usize::from(is_replaced));
+        store.remove(&key(1), None, Left::Purged);
+        assert_eq!(store.account().used(), 0);
+    }
+}
+
 #[test]
 fn purges_find_exactly_what_they_name() {
     let now = epoch();

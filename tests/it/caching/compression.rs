@@ -111,6 +111,36 @@ async fn what_is_coded_is_coded_once() {
 }
 
 #[tokio::test]
+async fn coded_forms_take_no_variant_its_place() {
+    let origin = Origin::start(|request| {
+        let kind = request.headers.get("x-kind").unwrap_or_default();
+        let reply = Reply::ok(format!("{kind} {}", page()));
+        let reply = reply.header("Cache-Control", "max-age=60");
+        let reply = reply.header("Content-Type", "text/html");
+        reply.header("Vary", "X-Kind")
+    });
+    let weir = cached("{ compress: on }", &origin).await;
+    let load = |kind: usize| {
+        let request = weir.client().request("GET", "/");
+        let request = request.header("X-Kind", kind.to_string());
+        request.header("Accept-Encoding", "gzip")
+    };
+    for kind in 0..16 {
+        eventually(format!("variant {kind} is coded"), async || {
+            let response = load(kind).send().await;
+            response.header("content-encoding").map(|_| ())
+        })
+        .await;
+    }
+    for kind in 0..16 {
+        let response = load(kind).send().await;
+        assert_eq!(decoded(&response), format!("{kind} {}", page()));
+    }
+    assert_eq!(origin.hits(), 16);
+    weir.metric_becomes("weir_cache_objects", 32.0).await;
+}
+
+#[tokio::test]
 async fn a_copy_that_is_still_good_is_not_sent_again_in_any_coding() {
     let origin = origin("text/html");
     let weir = cached("{ compress: on }", &origin).await;

@@ -53,15 +53,15 @@ fn a_copy_is_what_was_kept() {
     assert_eq!(kept.place(), b"a.test/");
     assert_eq!(kept.tags().collect::<Vec<_>>(), ["t", "u"]);
     assert_eq!(kept.content_length(), Some(12));
-    assert!(kept.terms().is_none() && !kept.is_coded());
+    assert!(kept.terms().is_none() && !kept.is_coded() && kept.original().is_none());
 
     meta.set_variance([3; 16]);
     meta.set_epoch_override(at(40));
-    meta.extensions_mut().insert(Coded);
+    meta.extensions_mut().insert(Coded { of: 1 << 40 });
     let kept = Meta::keep(&Meta::keep(&meta).copy());
     assert_eq!(parts(&kept.copy()), parts(&meta));
     assert!(kept.place().is_empty() && kept.tags().next().is_none());
-    assert!(kept.is_coded());
+    assert_eq!((kept.is_coded(), kept.original()), (true, Some(1 << 40)));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! All variants of a URL are a family: a list through their entries, from the newest to the oldest, and
+//! All variants of a URL, and their coded forms, are a family: a list through their entries, from the newest to the oldest, and
 //! one place in a table that leads to the newest. Most families are of one, which so takes 14 bytes.
 
 use std::hash::BuildHasher;
@@ -8,7 +8,7 @@ use hashbrown::hash_table::Entry::{Occupied, Vacant};
 use pingora_cache::key::HashBinary;
 use slab::Slab;
 
-use super::{Entry, Shard};
+use super::{Entry, Filling, Shard};
 
 /// What an entry takes in its family beside its link: its place in the table, at half its load.
 pub(super) const FAMILY_BYTES: usize = 2 * (size_of::<u32>() + 1);
@@ -20,6 +20,27 @@ impl Shard {
     /// The variants of a URL, newest first.
     pub fn family(&self, primary: &HashBinary) -> impl Iterator<Item = u32> + '_ {
         iter::successors(self.newest(primary), |slot| self.older(*slot))
+    }
+
+    /// The coded forms of an entry.
+    pub(super) fn forms(&self, slot: u32) -> Vec<u32> {
+        let Some(original) = self.get(slot) else {
+            return Vec::new();
+        };
+        let is_of_it = |slot: &u32| {
+            self.get(*slot)
+                .is_some_and(|entry| entry.meta.original() == Some(original.id))
+        };
+        self.family(&original.primary).filter(is_of_it).collect()
+    }
+
+    /// Whether what it was made of is stored, if it was made of anything.
+    pub fn has_original(&self, fill: &Filling) -> bool {
+        let is_it = |original: u64| {
+            let mut family = self.family(&fill.key.primary);
+            family.any(|slot| self.get(slot).is_some_and(|entry| entry.id == original))
+        };
+        fill.meta.original().is_none_or(is_it)
     }
 
     fn newest(&self, primary: &HashBinary) -> Option<u32> {

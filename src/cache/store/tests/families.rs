@@ -8,6 +8,8 @@ const TAGS: [&str; 3] = ["red", "green", "blue"];
 /// One stored response, as its family has it.
 struct Member {
     variance: Option<u8>,
+    /// Which variant it was made of.
+    of: Option<Option<u8>>,
     tag: &'static str,
 }
 
@@ -22,15 +24,22 @@ impl Model {
 
     fn put(&mut self, name: u32, member: Member) {
         let family = self.family(name);
-        let place = family.iter().position(|m| m.variance == member.variance);
-        let mut variants = (0..family.len()).filter(|at| family[*at].variance.is_some());
-        let oldest = variants.nth(15).and_then(|_| {
-            let is_variant = |m: &Member| m.variance.is_some();
-            family.iter().rposition(is_variant)
-        });
-        let surplus = oldest.filter(|_| member.variance.is_some());
-        place.or(surplus).map(|place| family.remove(place));
-        family.insert(0, member);
+        let is_variant = |m: &Member| m.variance.is_some() && m.of.is_none();
+        let is_full = family.iter().filter(|m| is_variant(m)).count() == 16;
+        let oldest = family.iter().rfind(|m| is_variant(m)).map(|m| m.variance);
+        let surplus = oldest.filter(|_| is_full && is_variant(&member));
+        let is_known = family.iter().any(|m| m.variance == member.variance);
+        match is_known {
+            true => self.remove(name, member.variance),
+            false => surplus.into_iter().for_each(|old| self.remove(name, old)),
+        }
+        self.family(name).insert(0, member);
+    }
+
+    /// What was made of it leaves with it.
+    fn remove(&mut self, name: u32, variance: Option<u8>) {
+        let stays = |m: &Member| m.variance != variance && m.of != Some(variance);
+        self.family(name).retain(stays);
     }
 
     fn members(&self) -> impl Iterator<Item = &Member> {
@@ -40,6 +49,19 @@ impl Model {
 
 fn key_of(name: u32, variance: Option<u8>) -> CompactCacheKey {
     variance.map_or_else(|| key(name), |variance| variant(name, variance))
+}
+
+/// Codes a variant, if it is stored.
+fn code(store: &Store, model: &mut Model, name: u32, of: Option<u8>, tag: &'static str) {
+    let Some(original) = store.find(&key_of(name, of)) else {
+        return;
+    };
+    let variance = Some(100 + of.unwrap_or(99));
+    let mut meta = meta(name, tag);
+    meta.extensions_mut().insert(Coded { of: original.id });
+    assert!(put(store, key_of(name, variance), &meta, b"coded") > 0);
+    let of = Some(of);
+    model.put(name, Member { variance, of, tag });
 }
 
 fn meta(name: u32, tag: &str) -> CacheMeta {
@@ -53,15 +75,17 @@ fn step(random: &mut fastrand::Rng, store: &Store, model: &mut Model) {
     let key = key_of(name, variance);
     let family = model.family(name);
     let known = family.iter().position(|m| m.variance == variance);
-    match random.u32(0..10) {
+    match random.u32(0..12) {
         0..6 => {
             assert!(put(store, key, &meta(name, tag), b"body") > 0);
-            model.put(name, Member { variance, tag });
+            let of = None;
+            model.put(name, Member { variance, of, tag });
         }
+        10.. => code(store, model, name, variance, tag),
         6..8 => {
             let gone = store.remove(&key, None, Left::Purged);
             assert_eq!(gone.is_some(), known.is_some());
-            known.map(|place| family.remove(place));
+            model.remove(name, variance);
         }
         8 => {
             assert_eq!(store.update(&key, &meta(name, tag)), known.is_some());
