@@ -219,12 +219,17 @@ pub(super) fn keep_date(session: &Session, date: Option<HeaderValue>) {
     }
 }
 
-/// As `prepare_response`, where what is of an endpoint's connection, and of one client, has no place.
+/// As `prepare_response`, where what is of an endpoint's connection, and of one client, has no place. The
+/// version is weir's own, whatever the endpoint speaks (RFC 9110 §6.2), so that a hit says what a miss said;
+/// that of a 101 decides whether there is a tunnel.
 pub(super) fn prepare_stored(
     session: &mut Session,
     response: &mut ResponseHeader,
     ctx: &RequestCtx,
 ) {
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        response.set_version(Version::HTTP_11);
+    }
     if session.req_header().version == Version::HTTP_10
         && response.remove_header(&header::TRANSFER_ENCODING).is_some()
     {

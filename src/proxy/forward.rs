@@ -14,7 +14,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, header};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
@@ -367,7 +367,6 @@ pub(super) async fn give_head(
     ctx: &mut RequestCtx,
 ) -> Result<()> {
     if needs_framing(&session.req_header().method, &head) {
-        head.set_version(Version::HTTP_11);
         head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     exchange::prepare_response(session, &mut head, ctx);

@@ -134,10 +134,7 @@ fn frame(head: &mut ResponseHeader, length: Option<u64>) -> Result<()> {
     }
     match length {
         Some(length) => head.insert_header(CONTENT_LENGTH, length),
-        None => {
-            head.set_version(http::Version::HTTP_11);
-            head.insert_header(TRANSFER_ENCODING, "chunked")
-        }
+        None => head.insert_header(TRANSFER_ENCODING, "chunked"),
     }
 }
 

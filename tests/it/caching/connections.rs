@@ -95,6 +95,47 @@ async fn a_crowd_of_all_kinds_makes_one_request() {
 }
 
 #[tokio::test]
+async fn an_endpoint_of_http_10_changes_nothing_between_weir_and_its_clients() {
+    for length in ["Content-Length: 4\r\n", ""] {
+        let fields = format!("{length}ETag: \"a\"\r\nCache-Control: max-age=60");
+        let answer = format!("HTTP/1.0 200 OK\r\n{fields}\r\n\r\npage");
+        let origin = Origin::start(move |_| Reply::raw(&answer));
+        for (cache, asked) in [("off", 4), ("on", 1)] {
+            let (weir, before) = (cached(cache, &origin).await, origin.hits());
+            for (version, kept) in [("HTTP/1.1", "keep-alive"), ("HTTP/1.0", "close")] {
+                for _ in 0..2 {
+                    let mut connection = weir.client().connect().await;
+                    let request = connection.request("GET", "/").version(version);
+                    let response = connection.exchange(&request).await.unwrap();
+                    assert_eq!((response.status, &*response.text()), (200, "page"));
+                    assert_eq!(response.version, "HTTP/1.1", "{cache}: {response:?}");
+                    assert_eq!(response.header("connection"), Some(kept), "{response:?}");
+                }
+            }
+            assert_eq!(origin.hits() - before, asked);
+        }
+    }
+}
+
+#[tokio::test]
+async fn forms_of_a_response_of_http_10_are_of_weirs_own_version() {
+    let answer = "HTTP/1.0 200 OK\r\nETag: \"a\"\r\nCache-Control: max-age=60\r\n\r\npage";
+    let origin = Origin::start(move |_| Reply::raw(answer));
+    let weir = cached("on", &origin).await;
+    let get = || weir.client().request("GET", "/");
+    for (request, status) in [
+        (get(), 200),
+        (get().header("If-None-Match", "\"a\""), 304),
+        (get().header("Range", "bytes=1-2"), 206),
+        (get().header("Range", "bytes=9-"), 416),
+    ] {
+        let response = request.send().await;
+        assert_eq!((&*response.version, response.status), ("HTTP/1.1", status));
+    }
+    assert_eq!(origin.hits(), 1);
+}
+
+#[tokio::test]
 async fn one_connection_that_asks_for_the_same_again_and_again_asks_the_origin_once() {
     let origin = tagged();
     let weir = cached("on", &origin).await;
