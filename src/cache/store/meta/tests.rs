@@ -6,6 +6,8 @@ use http::Version;
 
 use super::*;
 
+mod heads;
+
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
