@@ -29,9 +29,13 @@ pub struct Snapshot {
     pub routes: Vec<Route>,
     /// In the configuration's order.
     pub pools: Vec<Arc<Pool>>,
-    /// How routes with `cache` spell the queries of what they keep, each way once.
+    /// How routes with `cache` spell the queries of what they keep, each way once; first those of this
+    /// generation, then those of earlier ones.
     pub query_rules: Vec<QueryRule>,
 }
+
+/// Ways of earlier generations that writes go on to look at.
+const EARLIER_RULES_MAX: usize = 32;
 
 /// A route with what it needs at hand.
 pub struct Route {
@@ -86,6 +90,15 @@ impl Snapshot {
         })
     }
 
+    /// What was stored in the ways of `before` stays, and a later reload may bring these back: so writes go
+    /// on to void it. False where there would be too many ways: they are forgotten, and what is stored has
+    /// to be void.
+    pub fn inherit_query_rules(&mut self, before: &Snapshot) -> bool {
+        let earlier = earlier_rules(&self.query_rules, &before.query_rules);
+        self.query_rules.extend(earlier.iter().flatten().cloned());
+        earlier.is_some()
+    }
+
     /// Drops the metric series of routes that `next` does not have.
     pub fn forget_routes_absent_from(&self, next: &Snapshot, metrics: &Metrics) {
         let staying: HashSet<_> = next.routes.iter().map(Route::labels).collect();
@@ -107,6 +120,13 @@ fn query_rules(routes: &[Route]) -> Vec<QueryRule> {
     rules
 }
 
+/// Those of `before` that are not among `own`; `None`: too many.
+fn earlier_rules(own: &[QueryRule], before: &[QueryRule]) -> Option<Vec<QueryRule>> {
+    let earlier = before.iter().filter(|rule| !own.contains(rule));
+    let earlier: Vec<QueryRule> = earlier.cloned().collect();
+    (earlier.len() <= EARLIER_RULES_MAX).then_some(earlier)
+}
+
 fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -> Route {
     let pool = match route.action {
         model::Action::Pool(index) => Some(pools[index].clone()),
@@ -123,5 +143,28 @@ fn compile_route(route: &model::Route, pools: &[Arc<Pool>], metrics: &Metrics) -
         config: route.clone(),
         pool,
         learned: Learned::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::ArgumentName;
+
+    #[test]
+    fn ways_to_spell_a_query_are_inherited_once_each_and_not_without_end() {
+        let rule = |number: usize| {
+            let name = ArgumentName::parse(&format!("a{number}"));
+            QueryRule::Except(vec![name])
+        };
+        let rules = |count| (0..count).map(rule).collect::<Vec<_>>();
+        let own = [QueryRule::All, rule(1)];
+        let earlier = earlier_rules(&own, &[rule(0), rule(1), QueryRule::All]);
+        assert_eq!(earlier, Some(vec![rule(0)]));
+        let most = rules(EARLIER_RULES_MAX);
+        assert_eq!(earlier_rules(&[], &most), Some(most));
+        assert_eq!(earlier_rules(&[], &rules(EARLIER_RULES_MAX + 1)), None);
+        let all = rules(EARLIER_RULES_MAX + 1);
+        assert!(earlier_rules(&all, &all).is_some_and(|earlier| earlier.is_empty()));
     }
 }

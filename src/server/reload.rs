@@ -5,11 +5,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use log::{error, info, warn};
+use pingora_cache::storage::PurgeAction;
 use thiserror::Error;
 use tokio::sync::watch;
 
+use crate::cache::store::Purge;
 use crate::config::model::{Config, Fixed};
 use crate::config::{self, LoadError};
 use crate::proxy::process::Process;
@@ -59,10 +62,18 @@ impl Reload {
         let generation = current.generation + 1;
         let log_level = config.live.log_level;
         let process = &self.process;
-        let next = Snapshot::build(config.live, generation, &process.registry, &process.metrics)?;
+        let mut next =
+            Snapshot::build(config.live, generation, &process.registry, &process.metrics)?;
         upkeep::resolve_names(&next).await;
+        let hears_of_writes = next.inherit_query_rules(&current);
         let next = Arc::new(next);
         process.snapshot.store(next.clone());
+        if !hears_of_writes {
+            let now = SystemTime::now();
+            process
+                .cache
+                .invalidate(Purge::All, PurgeAction::Expire, now);
+        }
         let cache = next.config.cache;
         process.cache.resize(cache.memory, cache.max_object);
         logging::set_level(log_level);

@@ -1,6 +1,7 @@
 //! What a write has changed is stored no more (RFC 9111 §4.4), whichever route the write took.
 //!
-//! Routes with `cache` spell a URL in their own ways, so it is void in each of them. A request that
+//! Routes with `cache` spell a URL in their own ways, so it is void in each of them, and in those of earlier
+//! generations: what they stored is found again if a reload brings them back. A request that
 //! writes nothing costs a look at its method. Called by `proxy::forward`, `cached` and for upgrades.
 
 use std::time::SystemTime;

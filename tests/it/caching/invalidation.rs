@@ -220,3 +220,31 @@ async fn a_write_that_fails_makes_nothing_void_whatever_its_route() {
     weir.client().post("/b", "x").await;
     assert_eq!(weir.client().get("/b").await.text(), "1");
 }
+
+#[tokio::test]
+async fn writes_count_while_no_route_has_the_cache_that_a_reload_brings_back() {
+    let ignoring = "{ key: { ignore_query: [utm_*] } }";
+    for (cache, between, target) in [
+        ("on", "off", "/written?a"),
+        (ignoring, "off", "/written?a&utm_x=1"),
+        (ignoring, "on", "/written?a&utm_x=1"),
+    ] {
+        let origin = Origin::start(|request| match &*request.method {
+            "GET" => Reply::ok("page").header("Cache-Control", "max-age=60"),
+            _ => Reply::status(204),
+        });
+        let weir = cached(cache, &origin).await;
+        let reload = async |cache: &str| weir.reload_with(&yaml(cache, "memory: 16MiB")).await;
+        for page in ["/written?a", "/other?a"] {
+            weir.client().get(page).await;
+        }
+        assert!(reload(between).await, "{}", weir.stderr());
+        assert_eq!(weir.client().post(target, "x").await.status, 204);
+        assert!(reload(cache).await, "{}", weir.stderr());
+        let written = weir.client().get("/written?a").await;
+        let told = status(&written);
+        assert!(told.starts_with("weir; fwd=uri-miss; stored"), "{told}");
+        let other = weir.client().get("/other?a").await;
+        assert!(status(&other).contains("hit"), "{}", status(&other));
+    }
+}
