@@ -45,11 +45,13 @@ enum ReloadError {
 impl Reload {
     pub(super) async fn reload(&self) {
         let result = self.try_reload().await;
-        self.process.metrics.reloaded(result.is_ok());
+        let is_good = result.is_ok();
         match result {
             Ok(generation) => info!("reloaded: generation {generation} is in force"),
             Err(error) => error!("reload refused, nothing changed: {error}"),
         }
+        // Last: who sees it counted finds it told.
+        self.process.metrics.reloaded(is_good);
     }
 
     async fn try_reload(&self) -> Result<u64, ReloadError> {

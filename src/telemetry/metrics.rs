@@ -234,8 +234,9 @@ impl Metrics {
 
     pub fn reloaded(&self, success: bool) {
         let result = if success { "success" } else { "failure" };
-        self.reloads.with_label_values(&[result]).inc();
         self.last_reload_success.set(i64::from(success));
+        // Last: who sees the count sees the outcome.
+        self.reloads.with_label_values(&[result]).inc();
     }
 }
 

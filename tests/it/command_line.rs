@@ -358,7 +358,7 @@ async fn the_demo_balances_over_three_backends_and_stops_on_sigint() {
     let asked = Instant::now();
     assert_eq!(demo.exit_status().await.code, Some(0));
     assert!(
-        asked.elapsed() < Duration::from_secs(3),
+        asked.elapsed() < Duration::from_secs(15),
         "{:?}",
         asked.elapsed()
     );

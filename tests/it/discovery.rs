@@ -205,7 +205,7 @@ async fn the_last_good_answer_stays_while_the_name_server_fails() {
     for (name, _) in &failures {
         assert_eq!(served(name).await, "a", "{name}");
     }
-    assert!(start.elapsed() < Duration::from_secs(1), "no request waits");
+    assert!(start.elapsed() < Duration::from_secs(2), "no request waits");
 
     for (name, _) in &failures {
         dns.resolves(&format!("{name}.test"), &["127.0.0.2"], 1);
@@ -257,7 +257,7 @@ async fn a_name_server_that_is_silent_at_start_delays_no_other_pool() {
     assert_eq!(weir.client().get("/").await.text(), "here");
     let start = Instant::now();
     assert_eq!(weir.client().get("/named").await.status, 503);
-    assert!(start.elapsed() < Duration::from_secs(1));
+    assert!(start.elapsed() < Duration::from_secs(2));
 }
 
 #[tokio::test]

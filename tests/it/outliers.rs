@@ -93,7 +93,7 @@ async fn an_endpoint_that_answers_503_is_ejected_and_says_why() {
         r#"weir_endpoint_ready{{endpoint="{}"}}"#,
         patients[0].origin
     );
-    assert_eq!(weir.metric(&ready).await, 0.0);
+    weir.metric_becomes(&ready, 0.0).await;
     let (origin, said) = (&patients[0].origin, weir.stderr());
     assert!(
         said.contains(&format!("endpoint {origin} of pool web ejected for")),
@@ -151,7 +151,7 @@ async fn so_many_are_ejected_as_the_cap_allows_and_never_the_last() {
             weir.client().get("/").await;
         }
         let all = r#"weir_endpoint_circuit_transitions_total{to="ejected"}"#;
-        assert_eq!(weir.metric(all).await, f64::from(expected), "{max_percent}");
+        weir.metric_becomes(all, f64::from(expected)).await;
         let shares = shares(&weir, &patients, 30).await;
         let idle = shares.iter().filter(|hits| **hits == 0).count();
         assert_eq!(idle as i32, expected, "{max_percent}: {shares:?}");
@@ -523,8 +523,10 @@ async fn a_pools_fallback_is_served_when_no_endpoint_can() {
     );
     // The record tells what happened.
     let lines = weir.logged(3).await;
-    assert_eq!(lines[1]["termination"], "no_endpoint");
-    assert_eq!(lines[2]["termination"], "connect_failed");
+    for termination in ["no_endpoint", "connect_failed"] {
+        let mut words = lines.iter().map(|line| &line["termination"]);
+        assert!(words.any(|word| word == termination), "{lines:#?}");
+    }
     origin.restart();
     origin.health(true);
     weir.metric_becomes(r#"weir_endpoint_ready{pool="web"}"#, 1.0)

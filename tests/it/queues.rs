@@ -141,7 +141,8 @@ async fn a_request_that_waits_longer_than_the_timeout_gets_503_and_a_time_to_com
     assert!((1..=300).contains(&retry_after));
     gate.open();
     assert_eq!(occupies.await.unwrap().status, 200);
-    let line = &weir.logged(2).await[0];
+    let lines = weir.logged(2).await;
+    let line = lines.iter().find(|line| line["target"] == "/").unwrap();
     assert_eq!(line["termination"], "queue_timeout", "{line}");
     assert!(line["queue_ms"].as_f64().unwrap() >= 100.0, "{line}");
     let rejected = weir.metric(r#"weir_rejections_total{reason="queue_timeout"}"#);

@@ -359,9 +359,10 @@ async fn what_clients_send_is_escaped_in_json() {
     send_hostile(&weir).await;
 
     let lines = weir.logged(2).await;
-    assert_eq!(lines[0]["user_agent"], HOSTILE_AGENT);
-    assert_eq!(lines[0]["referer"], "\"\\");
-    assert_eq!(lines[1]["target"], "/\"\\\u{1b}[2J\0\u{ff}");
+    let with = |status: u16| lines.iter().find(|line| line["status"] == status).unwrap();
+    assert_eq!(with(200)["user_agent"], HOSTILE_AGENT);
+    assert_eq!(with(200)["referer"], "\"\\");
+    assert_eq!(with(400)["target"], "/\"\\\u{1b}[2J\0\u{ff}");
     for line in weir.access_lines() {
         assert!(!line.chars().any(char::is_control), "{line:?}");
     }
@@ -393,13 +394,14 @@ async fn the_combined_format_is_what_other_tools_read() {
     })
     .await;
     let start = r#"^127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/20\d\d:\d\d:\d\d:\d\d \+0000\] "#;
-    for (line, rest) in lines.iter().zip([
+    for rest in [
         r#""GET / HTTP/1.1" 200 5 "\x22\x5C" "a\x22b\x5Cc\x09d\xC2\x9B\xC3\xA9""#,
         r#""GET /\x22\x5C\x1B[2J\x00\xFF HTTP/1.1" 400 "#,
         r#""GET /a?b=c HTTP/1.1" 200 5 "http://ref.test/" "agent/1.0""#,
-    ]) {
+    ] {
         let expected = Regex::new(&format!("{start}{}", regex::escape(rest))).unwrap();
-        assert!(expected.is_match(line), "{line}");
+        let has_it = lines.iter().any(|line| expected.is_match(line));
+        assert!(has_it, "{rest} in {lines:#?}");
     }
 }
 

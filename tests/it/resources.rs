@@ -290,7 +290,8 @@ async fn an_endpoint_that_lies_about_what_a_request_took_takes_the_route_from_no
 
     report.expect_lossless();
     let lies = report.body("liar");
-    assert!((30..=70).contains(&lies), "{lies} of 100");
+    // Six standard deviations of a coin.
+    assert!((20..=80).contains(&lies), "{lies} of 100");
 }
 
 #[tokio::test]

@@ -188,8 +188,11 @@ async fn an_upgrade_brings_what_a_reload_cannot() {
 
     assert_eq!(weir.client_of("listen2").get("/").await.text(), "ok");
     assert_eq!(weir.client_of("listen3").get("/").await.text(), "ok");
-    // Not before it has served: one thread comes with the first request.
-    assert_eq!(weir.threads(), threads + 4);
+    // Not before it has served: one thread comes with the first request, and those that only start go.
+    eventually("it has four threads more", async || {
+        weir.threads() == threads + 4
+    })
+    .await;
     eventually("the removed one is closed", async || {
         let connected = weir.client_of("listen").try_connect().await;
         matches!(connected, Err(Failure::Connect(_)))
@@ -352,7 +355,7 @@ async fn sigterm_and_sigint_end_a_process_that_hands_over_to_one_that_hangs() {
         let end = weir.exit_status().await;
         assert_eq!(end.code, Some(0), "{signal}: {end:?}");
         let took = asked.elapsed();
-        assert!(took < Duration::from_secs(5), "{signal}: {took:?}");
+        assert!(took < Duration::from_secs(15), "{signal}: {took:?}");
         drop(waiting);
     }
 }

@@ -61,7 +61,7 @@ async fn with_an_idle_timeout_of_zero_no_upstream_connection_is_kept() {
 #[tokio::test]
 async fn an_unused_upstream_connection_is_closed_after_the_idle_timeout() {
     let origin = Origin::serving("a");
-    let weir = with_options(&origin, ", idle_timeout: 300ms", "").await;
+    let weir = with_options(&origin, ", idle_timeout: 1s", "").await;
     let mut connection = weir.client().connect().await;
     for _ in 0..3 {
         assert_eq!(connection.get("/").await.text(), "a");

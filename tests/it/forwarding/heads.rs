@@ -219,9 +219,11 @@ async fn targets_with_a_fragment_or_raw_brackets_are_refused_and_recorded() {
     for target in targets {
         assert_eq!(weir.client().get(target).await.status, 400, "{target}");
     }
-    for (line, target) in weir.logged(targets.len()).await.iter().zip(targets) {
+    let lines = weir.logged(targets.len()).await;
+    for target in targets {
+        let line = lines.iter().find(|line| line["target"] == target);
+        let line = line.unwrap_or_else(|| panic!("{target} in {lines:#?}"));
         assert_eq!(line["termination"], "bad_request", "{line}");
-        assert_eq!(line["target"], target, "{line}");
     }
     assert_eq!(origin.hits(), 0);
 }

@@ -117,13 +117,13 @@ async fn an_origin_that_stops_within_its_response_is_given_up() {
 #[tokio::test]
 async fn the_read_timeout_does_not_run_while_the_client_sends() {
     let origin = Origin::start(|request| Reply::ok(&request.body));
-    let weir = with_options(&origin, ", read_timeout: 300ms", "").await;
+    let weir = with_options(&origin, ", read_timeout: 1s", "").await;
     let mut connection = weir.client().connect().await;
     let request = connection.request("POST", "/").header("Content-Length", 30);
     connection.write(request.bytes()).await;
     for _ in 0..6 {
         connection.write("parts").await;
-        steadily("it goes on", Duration::from_millis(100), async || {
+        steadily("it goes on", Duration::from_millis(250), async || {
             !connection.has_ended().await
         })
         .await;
