@@ -309,8 +309,9 @@ async fn the_timers_of_a_line_follow_each_other() {
     let [connect, first_byte, total] =
         ["connect_ms", "first_byte_ms", "total_ms"].map(|timer| milliseconds(line, timer));
     assert!(0.0 < connect && connect < first_byte, "{line}");
-    assert!(first_byte >= 60.0, "{line}");
-    assert!(total >= first_byte + 60.0, "{line}");
+    assert!(first_byte >= 60.0 && first_byte < total, "{line}");
+    // Held twice, but the head may have been on its way while the second time began.
+    assert!(total >= 120.0, "{line}");
 }
 
 #[tokio::test]

@@ -76,7 +76,7 @@ impl Scene {
         let weir = weir(
             "
             pools:
-              web: { endpoints: [$a], outlier: off, read_timeout: 300ms }
+              web: { endpoints: [$a], outlier: off, read_timeout: 1s }
               patient: { endpoints: [$a], outlier: off }
               none: { endpoints: [$none], outlier: off }
             routes:
