@@ -181,14 +181,14 @@ impl Store {
         Fill::new(self.clone(), key, id, body, charge, length)
     }
 
-    /// Room for an entry, and for its body as far as its length is known.
+    /// Room for an entry, and for its body: for all of it, if its length is known.
     fn admit(&self, entry: usize, length: Option<usize>) -> Option<(Charge, Charge)> {
         if length.is_some_and(|length| length > self.max_object()) {
             self.counts().refuse(Refused::TooLarge);
             return None;
         }
         let limit = self.account().limit();
-        let room = length.map_or(body::PASSAGE, body::estimate);
+        let room = length.map_or_else(body::least, body::estimate);
         let granted = self.charge(entry + room, limit);
         if granted.is_none() {
             self.counts().refuse(Refused::Full);

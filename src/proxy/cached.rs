@@ -343,7 +343,7 @@ impl Cached<'_> {
             route: &self.route,
             age: Some(stored.terms.age(now)),
         };
-        give::give(&serving, reader, None, session, ctx).await
+        give::give(&serving, reader, session, ctx).await
     }
 
     fn errand(

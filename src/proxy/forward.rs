@@ -245,6 +245,11 @@ impl Answered {
             Piece::Head(_) | Piece::End => Ok(Some(b"")),
         }
     }
+
+    /// The last piece, until the next is waited for.
+    pub(super) fn last(&self) -> &[u8] {
+        self.upstream.last()
+    }
 }
 
 /// One request and its response, on the way.

@@ -185,6 +185,11 @@ impl Upstream {
         Ok(Piece::Body(&self.held[..self.given]))
     }
 
+    /// What the last piece of the body was, until the next is waited for.
+    pub(super) fn last(&self) -> &[u8] {
+        &self.held[..self.given]
+    }
+
     /// Whether the response has ended; asked after each piece, it spares a turn.
     pub(super) fn is_over(&self) -> bool {
         matches!(self.response, Response::Over)

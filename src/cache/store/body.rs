@@ -11,7 +11,7 @@
 //!   failed is an error for every reader that has not had its last byte and its end.
 //! - Bytes are copied when they are written, and once more where it takes several writes to make a piece:
 //!   nothing is a slice of somebody else's buffer. Reading copies nothing (but see
-//!   [`Writing::read`](writing) for passing).
+//!   [`Writing::read`](writing) for passing), nor does the end.
 //! - What it holds is charged, and stays so until the last reader and the last piece in flight are gone.
 
 use std::sync::Arc;
@@ -26,7 +26,7 @@ mod writing;
 #[cfg(test)]
 mod tests;
 
-pub use chunk::PIECE_BYTES;
+pub use chunk::{CHUNK_BYTES, PIECE_BYTES};
 pub use open::{OPEN_BYTES, Open};
 pub use whole::{WHOLE_BYTES, Whole};
 
@@ -36,8 +36,15 @@ pub fn estimate(bytes: usize) -> usize {
     chunk::cost_of_pieces(bytes)
 }
 
-/// What a body that passes through keeps, so that its writer needs nobody's memory: room for what a
-/// client that sets the pace may be behind, and for what is read at once, in chunks of their own.
+/// What a fill takes in advance when it does not: the least with which it can pass through, a chunk at a
+/// time.
+pub fn least() -> usize {
+    chunk::Chunk::cost(CHUNK_BYTES)
+}
+
+/// What a body that passes through keeps at most of what it had, so that its writer needs nobody's memory:
+/// room for what the reader that sets the pace may be behind, and for what is read at once, in chunks of
+/// their own.
 pub const PASSAGE: usize = 192 * 1024;
 
 /// A body as a lookup finds it; clones are the same one.

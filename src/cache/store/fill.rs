@@ -1,11 +1,14 @@
 //! One response on its way into the store: Pingora's `HandleMiss`.
 //!
 //! A fill takes room before it writes. What does not fit is not an error: the body turns to passing,
-//! is found by nobody any more, and its bytes go to those who read it already. It becomes an object
-//! when it is finished, whole and still wanted (of a coded form: while what it was made of is stored);
-//! dropped before that, its readers get an error.
+//! is found by nobody any more, and its bytes go to those who read it already, at the pace of the foremost.
+//! It needs no more than what it took at its beginning: where there is none left it waits, a second for
+//! all who read it, then for the foremost alone. It becomes an object when it is finished, whole and still
+//! wanted (of a coded form: while what it was made of is stored); dropped before that, its readers get an
+//! error.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -13,18 +16,30 @@ use pingora_cache::eviction::CacheEntryId;
 use pingora_cache::key::CompactCacheKey;
 use pingora_cache::storage::{HandleMiss, MissFinishType};
 use pingora_core::{Error, ErrorType, Result};
+use tokio::time::timeout;
 
 use super::account::Charge;
-use super::body::{Open, PASSAGE, PIECE_BYTES};
+use super::body::{CHUNK_BYTES, Open, PIECE_BYTES};
 use super::counts::Refused;
 use super::shard::{Entry, Found};
 use super::{Left, Store};
 
-/// What a passing body may always hold for readers that lag.
+/// What a passing body may always hold for readers that lag, where there is memory.
 const WINDOW_MIN: usize = 1 << 20;
-/// What it holds for them where no more memory is left: less than [`PASSAGE`], as chunks cost more than
-/// their bytes.
-const WINDOW_OWN: usize = PASSAGE * 3 / 4;
+/// How far the foremost reader of a passing body may be behind.
+const LAG_MAX: usize = 64 * 1024;
+/// For so long those who lag are waited for where no memory is left; and after so long it is looked whether
+/// there is some again.
+const WAIT: Duration = Duration::from_secs(1);
+
+/// Who is not to be cut off where no memory is left.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Spared {
+    All,
+    Foremost,
+    /// The writer cannot wait.
+    Nobody,
+}
 
 /// Who holds a body that nobody reads: its fill, and the store.
 const HOLDERS_OF_UNREAD: usize = 2;
@@ -76,11 +91,6 @@ impl Fill {
             .with(primary, |shard| shard.filling(&self.key, self.id))
     }
 
-    /// Bytes written so far.
-    pub fn written(&self) -> usize {
-        self.body.written()
-    }
-
     /// Whether its bytes leave with their readers: it will not be stored.
     pub fn is_passing(&self) -> bool {
         self.body.is_passing()
@@ -92,26 +102,61 @@ impl Fill {
         self.charge.as_ref().map_or(0, Charge::bytes)
     }
 
-    /// Takes bytes in; an error if the body passes through and nobody is left to read it.
-    pub fn write(&mut self, data: &[u8]) -> Result<()> {
-        data.chunks(PIECE_BYTES)
-            .try_for_each(|part| self.write_part(part))
+    /// Takes in some of `data`, and says how much; waits for who reads it, if it passes. An error if nobody
+    /// does. May be dropped while it waits.
+    pub async fn take(&mut self, data: &[u8]) -> Result<usize> {
+        let taken = self.offer(data, Spared::All)?;
+        if taken > 0 || data.is_empty() {
+            return Ok(taken);
+        }
+        let mut spared = Spared::All;
+        loop {
+            if let Ok(taken) = timeout(WAIT, self.take_when_moved(data, spared)).await {
+                return taken;
+            }
+            spared = Spared::Foremost;
+        }
     }
 
-    fn write_part(&mut self, data: &[u8]) -> Result<()> {
+    async fn take_when_moved(&mut self, data: &[u8], spared: Spared) -> Result<usize> {
+        loop {
+            let taken = self.offer(data, spared)?;
+            if taken > 0 {
+                return Ok(taken);
+            }
+            self.body.moved().await;
+        }
+    }
+
+    /// Takes all of it in at once; an error if it passes through and nobody is left to read it. Those who
+    /// lag are cut off where no memory is left.
+    pub fn write(&mut self, mut data: &[u8]) -> Result<()> {
+        while !data.is_empty() {
+            match self.offer(data, Spared::Nobody)? {
+                0 => return self.give_up("all memory of the cache is in flight"),
+                taken => data = &data[taken..],
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what there is room for; 0 where that is to be waited for.
+    pub(super) fn offer(&mut self, data: &[u8], spared: Spared) -> Result<usize> {
+        let bytes = data.len().min(PIECE_BYTES);
         loop {
             if !self.body.is_passing()
-                && let Err(why) = self.make_room(data.len())
+                && let Err(why) = self.make_room(bytes)
             {
                 self.pass(why);
             }
-            if self.body.is_passing() {
-                self.make_way(data.len())?;
+            let taken = match self.body.is_passing() {
+                true => self.make_way(bytes, spared)?,
+                false => bytes,
+            };
+            if self.body.push(&data[..taken]) {
+                return Ok(taken);
             }
-            if self.body.push(data) {
-                return Ok(());
-            }
-            // A purge came in between.
+            // A purge came in between, or a reader.
         }
     }
 
@@ -119,11 +164,19 @@ impl Fill {
         if self.body.written() + bytes > self.store.max_object() {
             return Err(Refused::TooLarge);
         }
-        let missing = self.body.missing_for(bytes);
         let limit = self.store.account().limit();
-        let charge = self.store.charge(missing, limit).ok_or(Refused::Full)?;
-        self.body.grant(charge);
-        Ok(())
+        let has_room = self.has_room(bytes, limit);
+        has_room.then_some(()).ok_or(Refused::Full)
+    }
+
+    /// Whether so many can be written, beside what is there.
+    fn has_room(&self, bytes: usize, ceiling: usize) -> bool {
+        let missing = self.body.missing_for(bytes);
+        if missing == 0 {
+            return true;
+        }
+        let more = self.store.charge(missing, ceiling);
+        more.map(|more| self.body.grant(more)).is_some()
     }
 
     /// From now on it is not kept.
@@ -133,22 +186,43 @@ impl Fill {
         self.body.pass();
     }
 
-    /// Room for bytes that pass through; at the expense of readers that lag too far behind.
-    fn make_way(&mut self, bytes: usize) -> Result<()> {
+    /// Room for bytes that pass through, as many as it says.
+    fn make_way(&mut self, bytes: usize, spared: Spared) -> Result<usize> {
         self.charge = None;
-        let windows = [self.store.max_object().max(WINDOW_MIN), WINDOW_OWN, bytes];
+        let lag = self.body.lag().unwrap_or(0);
+        if lag > LAG_MAX && spared != Spared::Nobody {
+            return Ok(0);
+        }
+        self.cut_off(bytes, self.store.max_object().max(WINDOW_MIN))?;
+        let ceiling = self.store.account().ceiling();
+        let few = bytes.min(CHUNK_BYTES);
+        if let Some(bytes) = [bytes, few]
+            .into_iter()
+            .find(|b| self.has_room(*b, ceiling))
+        {
+            return Ok(bytes);
+        }
+        let own = self.body.room() / 2;
+        let windows = match spared {
+            Spared::All => vec![],
+            Spared::Foremost => vec![own.max(lag + few)],
+            Spared::Nobody => vec![own.max(few), few],
+        };
         for window in windows {
-            if !self.body.slide(bytes, window) {
-                return self.give_up("nobody reads it any more");
-            }
-            let missing = self.body.missing_for(bytes);
-            let ceiling = self.store.account().ceiling();
-            if let Some(charge) = self.store.charge(missing, ceiling) {
-                self.body.grant(charge);
-                return Ok(());
+            self.cut_off(few, window)?;
+            if self.has_room(few, ceiling) {
+                return Ok(few);
             }
         }
-        self.give_up("all memory of the cache is in flight")
+        Ok(0)
+    }
+
+    /// Ends readers that would be further behind with `bytes` more.
+    fn cut_off(&mut self, bytes: usize, window: usize) -> Result<()> {
+        match self.body.slide(bytes, window) {
+            true => Ok(()),
+            false => self.give_up("nobody reads it any more"),
+        }
     }
 
     fn give_up(&mut self, why: &'static str) -> Result<()> {
@@ -165,7 +239,7 @@ impl Fill {
             self.abandon();
             return 0;
         }
-        self.body.settle();
+        self.settle();
         let tick = self.store.tick();
         let charge = self.charge.take();
         let (stored, replaced) = self.store.with(&self.key.primary, |shard| {
@@ -182,6 +256,16 @@ impl Fill {
         });
         self.store.count_left(&replaced, Left::Replaced);
         stored
+    }
+
+    /// Puts together what came last, or gives up to keep it where there is no room for that beside what is
+    /// being read of it.
+    fn settle(&mut self) {
+        while !self.body.settle() {
+            if let Err(why) = self.make_room(0) {
+                self.pass(why);
+            }
+        }
     }
 
     /// Ends it where it is, if nobody reads it or has just found it; false where somebody does.
@@ -230,7 +314,11 @@ impl Drop for Fill {
 #[async_trait]
 impl HandleMiss for Fill {
     async fn write_body(&mut self, data: Bytes, _eof: bool) -> Result<()> {
-        self.write(&data)
+        let mut taken = 0;
+        while taken < data.len() {
+            taken += self.take(&data[taken..]).await?;
+        }
+        Ok(())
     }
 
     async fn finish(self: Box<Self>) -> Result<MissFinishType> {

@@ -16,6 +16,7 @@ use proptest::prelude::*;
 mod families;
 
 use super::body::Body;
+use super::fill::Spared;
 use super::reader::{Read, Reader};
 use super::shard::entry_cost;
 use super::*;
@@ -177,30 +178,110 @@ async fn a_body_of_unknown_length_that_grows_too_large_reaches_its_reader_whole(
 }
 
 #[test]
-fn bodies_that_outgrow_a_full_cache_all_reach_readers_that_keep_up() {
+fn bodies_that_outgrow_a_full_cache_all_reach_their_readers_however_slow() {
+    const BODY: usize = 50 * 65_536;
     let store = store(MIB, Eviction::Lru);
     let mut flows = Vec::new();
     for name in 0..20 {
-        let mut fill = store.begin(key(name), &response(None));
-        if fill.found().is_some_and(|_| !fill.is_passing()) {
-            let own = reader(&store, &key(name)).unwrap();
-            fill.write(&[1; 10_000]).unwrap();
-            flows.push((fill, own));
-        }
+        let fill = store.begin(key(name), &response(None));
+        let own = reader(&store, &key(name)).unwrap();
+        flows.push((fill, own, 0, 0));
     }
-    assert_eq!(flows.len(), 5);
-    for _ in 0..100 {
-        for (fill, own) in &mut flows {
-            // As far behind as a client that sets the pace may be.
-            fill.write(&[2; 65_536]).unwrap();
-            fill.write(&[2; 65_536]).unwrap();
-            while matches!(own.read(), Read::Piece(_)) {}
+    let piece = [2; 65_536];
+    while flows.iter().any(|(_, _, _, read)| *read < BODY) {
+        for (fill, own, written, read) in &mut flows {
+            while *written < BODY {
+                let rest = &piece[..piece.len().min(BODY - *written)];
+                match fill.offer(rest, Spared::Foremost).unwrap() {
+                    0 => break,
+                    taken => *written += taken,
+                }
+            }
+            match own.read() {
+                Read::Piece(piece) => *read += piece.len(),
+                Read::Wait => {}
+                Read::End | Read::Failed => panic!("{read} of {written}"),
+            }
         }
         assert!(store.account().used() <= store.account().ceiling());
     }
-    assert!(flows.iter().all(|(fill, _)| fill.is_passing()));
+    assert!(flows.iter().all(|(fill, ..)| fill.is_passing()));
     drop(flows);
     assert_eq!(store.account().used(), 0);
+}
+
+/// A body that passes through a full store: its fill, and one who has read all there is and one who has
+/// read nothing.
+fn two_behind(store: &Store) -> (Fill, Reader, Reader) {
+    let mut fill = store.begin(key(1), &response(None));
+    let mut fast = reader(store, &key(1)).unwrap();
+    let slow = reader(store, &key(1)).unwrap();
+    loop {
+        while matches!(fast.read(), Read::Piece(_)) {}
+        if fill.offer(&[1; 65_536], Spared::All).unwrap() == 0 {
+            assert!(fill.is_passing());
+            return (fill, fast, slow);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_lags_behind_what_passes_through_a_full_cache_is_waited_for_but_not_for_long() {
+    let store = store(MIB, Eviction::Lru);
+    let _held: Vec<Reader> = (10..13)
+        .map(|name| {
+            put(&store, key(name), &response(None), &[0; 300_000]);
+            reader(&store, &key(name)).unwrap()
+        })
+        .collect();
+    let (mut fill, mut fast, mut slow) = two_behind(&store);
+    while matches!(slow.read(), Read::Piece(_)) {}
+    assert!(fill.take(&[1; 65_536]).await.unwrap() > 0);
+    while matches!(fast.read(), Read::Piece(_)) {}
+    while matches!(slow.read(), Read::Piece(_)) {}
+    drop(fill);
+
+    let (mut fill, mut fast, mut slow) = two_behind(&store);
+    assert_eq!(fill.offer(&[1; 65_536], Spared::All).unwrap(), 0);
+    assert!(fill.take(&[1; 65_536]).await.unwrap() > 0);
+    assert!(matches!(slow.read(), Read::Failed));
+    assert!(matches!(fast.read(), Read::Piece(_)));
+    assert!(store.account().used() <= store.account().ceiling());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_has_read_nothing_when_its_body_grows_too_large_gets_it_whole() {
+    let store = store(4 * MIB, Eviction::Lru);
+    let mut fill = store.begin(key(1), &response(None));
+    let mut own = reader(&store, &key(1)).unwrap();
+    let body = vec![1; 3 * MIB];
+    let mut written = 0;
+    while !fill.is_passing() {
+        let piece = &body[written..written + 65_536];
+        written += fill.offer(piece, Spared::All).unwrap();
+    }
+    let write = async {
+        while written < body.len() {
+            let end = body.len().min(written + 65_536);
+            written += fill.take(&body[written..end]).await.unwrap();
+        }
+        fill.commit()
+    };
+    let (stored, read) = tokio::join!(write, rest(&mut own));
+    assert_eq!((stored, read.unwrap().len()), (0, body.len()));
+}
+
+#[test]
+fn a_small_body_of_unknown_length_takes_little_of_others() {
+    let store = store(MIB, Eviction::Lru);
+    for name in 0..60 {
+        put(&store, key(name), &response(Some(20_000)), &[0; 20_000]);
+    }
+    let evicted = store.counts().left(Left::Size);
+    for name in 100..110 {
+        assert!(put(&store, key(name), &response(None), &[0; 1000]) > 0);
+    }
+    assert!(store.counts().left(Left::Size) <= evicted + 3);
 }
 
 #[tokio::test]

@@ -3,12 +3,11 @@
 //! The body goes into the store as fast as the endpoint sends it, and the client that asked reads it
 //! from there like all others; both happen in its task, each without waiting for the other. So a slow
 //! client holds up nobody, and one that leaves, or wanted less, ends nothing: the rest goes on without it
-//! (`pull`). Only a body that outgrew the cache goes at its client's pace, for then the client is all
-//! that it goes to. What is not kept at all goes straight to the client.
+//! (`pull`). Only a body that outgrew the cache goes at the pace of whoever reads it fastest, for then readers
+//! are all that it goes to. What is not kept at all goes straight to the client.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::SystemTime;
 
@@ -16,7 +15,6 @@ use http::header::{CONTENT_LENGTH, RANGE, TRANSFER_ENCODING};
 use http::{Method, StatusCode};
 use pingora_core::Result;
 use pingora_proxy::Session;
-use tokio::sync::Notify;
 
 use super::errand::{Arrived, Errand, Filling, has_age};
 use super::give::{self, Serving};
@@ -30,18 +28,6 @@ use crate::cache::verdict::Verdict;
 use crate::proxy::ctx::{Attempts, RequestCtx};
 use crate::proxy::exchange;
 use crate::proxy::forward::{self, Answered};
-
-/// How far a client may be behind a body that goes at its pace.
-const LAG_MAX: usize = 64 * 1024;
-
-/// How far a fill's own client has come.
-#[derive(Default)]
-pub(super) struct Reading {
-    /// Of the next byte that it wants.
-    at: AtomicUsize,
-    is_over: AtomicBool,
-    moved: Notify,
-}
 
 impl Cached<'_> {
     /// Asks, and serves the client with what comes of it.
@@ -122,14 +108,13 @@ impl Cached<'_> {
             route: &self.route,
             age: has_age(&answered.head).then(|| stored.terms.age(now)),
         };
-        let reading = Reading::default();
         // Registered before the first byte can pass by.
         let reader = Reader::of(&stored.found);
         let mut pull = Pull::new(self.forwarder, answered, fill);
         let mut pulled = None;
         let given = {
-            let mut pull = pin!(pull.run(&reading));
-            let give = give::give(&serving, reader, Some(&reading), session, ctx);
+            let mut pull = pin!(pull.run());
+            let give = give::give(&serving, reader, session, ctx);
             let mut give = pin!(give);
             poll_fn(|cx| {
                 let given = give.as_mut().poll(cx);
@@ -200,40 +185,5 @@ impl Cached<'_> {
             return forward::finish(session).await;
         }
         self.forwarder.relay(answered, session, ctx).await
-    }
-}
-
-// === impl Reading ===
-
-impl Reading {
-    /// Of a fill without a client of its own.
-    pub(super) fn nobody() -> Reading {
-        let reading = Reading::default();
-        reading.end();
-        reading
-    }
-
-    pub(super) fn add(&self, bytes: usize) {
-        self.at.fetch_add(bytes, Ordering::Relaxed);
-        self.moved.notify_one();
-    }
-
-    pub(super) fn seek(&self, at: usize) {
-        self.at.store(at, Ordering::Relaxed);
-        self.moved.notify_one();
-    }
-
-    pub(super) async fn moved(&self) {
-        self.moved.notified().await;
-    }
-
-    fn end(&self) {
-        self.is_over.store(true, Ordering::Relaxed);
-        self.moved.notify_one();
-    }
-
-    pub(super) fn is_behind(&self, written: usize) -> bool {
-        let lag = written.saturating_sub(self.at.load(Ordering::Relaxed));
-        !self.is_over.load(Ordering::Relaxed) && lag > LAG_MAX
     }
 }

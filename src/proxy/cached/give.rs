@@ -4,6 +4,7 @@
 //! the clock; what is there is given without waiting. A body that breaks off never looks whole.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,6 @@ use pingora_proxy::Session;
 
 use super::as_stored;
 use super::coding::CodedForm;
-use super::fill::Reading;
 use super::form::Form;
 use super::told::Told;
 use crate::cache::compress::coded_head;
@@ -39,8 +39,7 @@ pub(super) struct Serving<'a> {
 
 pub(super) async fn give(
     serving: &Serving<'_>,
-    reader: Reader,
-    reading: Option<&Reading>,
+    mut reader: Reader,
     session: &mut Session,
     ctx: &RequestCtx,
 ) -> Result<()> {
@@ -60,10 +59,9 @@ pub(super) async fn give(
     exchange::keep_date(session, date.map(header_value_from_slice));
     let written = session.as_downstream_mut().write_response_header(head);
     written.await.map_err(|error| error.into_down())?;
-    let mut body = Body { reader, reading };
     let given = match session.req_header().method {
         Method::HEAD => Ok(()),
-        _ => body.give(&form, session).await,
+        _ => give_form(&mut reader, &form, session).await,
     };
     if given.is_err() {
         show_what_was_given(session).await;
@@ -113,67 +111,51 @@ impl Serving<'_> {
     }
 }
 
-struct Body<'a> {
-    reader: Reader,
-    reading: Option<&'a Reading>,
+async fn give_form(reader: &mut Reader, form: &Form, session: &mut Session) -> Result<()> {
+    match form {
+        Form::Whole => give_rest(reader, session).await,
+        Form::NotModified | Form::Unsatisfiable(_) => Ok(()),
+        Form::Part(range, _) => {
+            seek(reader, range)?;
+            give_rest(reader, session).await
+        }
+        Form::Parts(multipart) => {
+            for (head, range) in &multipart.parts {
+                give_body(head, &mut session.downstream_session).await?;
+                seek(reader, range)?;
+                give_rest(reader, session).await?;
+            }
+            give_body(&multipart.end, &mut session.downstream_session).await
+        }
+    }
 }
 
-// === impl Body ===
+fn seek(reader: &mut Reader, range: &Range<u64>) -> Result<()> {
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
+    reader.seek(place(range.start), Some(place(range.end)))
+}
 
-impl Body<'_> {
-    async fn give(&mut self, form: &Form, session: &mut Session) -> Result<()> {
-        match form {
-            Form::Whole => self.rest(session).await,
-            Form::NotModified | Form::Unsatisfiable(_) => Ok(()),
-            Form::Part(range, _) => {
-                self.seek(range)?;
-                self.rest(session).await
-            }
-            Form::Parts(multipart) => {
-                for (head, range) in &multipart.parts {
-                    give_body(head, &mut session.downstream_session).await?;
-                    self.seek(range)?;
-                    self.rest(session).await?;
-                }
-                give_body(&multipart.end, &mut session.downstream_session).await
-            }
-        }
+/// Everything up to the end of the body, or of what was sought.
+async fn give_rest(reader: &mut Reader, session: &mut Session) -> Result<()> {
+    loop {
+        let piece = match reader.read() {
+            Read::Piece(piece) => piece,
+            Read::End => return Ok(()),
+            Read::Failed => return Err(broken_off()),
+            Read::Wait => match wait(reader, session).await? {
+                Some(piece) => piece,
+                None => return Ok(()),
+            },
+        };
+        give_body(&piece, &mut session.downstream_session).await?;
     }
+}
 
-    fn seek(&mut self, range: &std::ops::Range<u64>) -> Result<()> {
-        let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
-        let start = place(range.start);
-        if let Some(reading) = self.reading {
-            reading.seek(start);
-        }
-        self.reader.seek(start, Some(place(range.end)))
-    }
-
-    /// Everything up to the end of the body, or of what was sought.
-    async fn rest(&mut self, session: &mut Session) -> Result<()> {
-        loop {
-            let piece = match self.reader.read() {
-                Read::Piece(piece) => piece,
-                Read::End => return Ok(()),
-                Read::Failed => return Err(broken_off()),
-                Read::Wait => match self.wait(session).await? {
-                    Some(piece) => piece,
-                    None => return Ok(()),
-                },
-            };
-            give_body(&piece, &mut session.downstream_session).await?;
-            if let Some(reading) = self.reading {
-                reading.add(piece.len());
-            }
-        }
-    }
-
-    async fn wait(&mut self, session: &mut Session) -> Result<Option<Bytes>> {
-        tokio::select! {
-            biased;
-            piece = self.reader.next() => piece.map_err(|_| broken_off()),
-            error = client_ended(session) => Err(error),
-        }
+async fn wait(reader: &mut Reader, session: &mut Session) -> Result<Option<Bytes>> {
+    tokio::select! {
+        biased;
+        piece = reader.next() => piece.map_err(|_| broken_off()),
+        error = client_ended(session) => Err(error),
     }
 }
 

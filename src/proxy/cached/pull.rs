@@ -16,7 +16,6 @@ use std::time::Duration;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::fill::Reading;
 use crate::cache::store::Fill;
 use crate::proxy::ctx::RequestCtx;
 use crate::proxy::failure::Outcome;
@@ -32,6 +31,8 @@ pub(super) struct Pull {
     forwarder: Arc<Forwarder>,
     /// `None` when it is over.
     parts: Option<(Answered, Fill)>,
+    /// How much of the last piece is in the store.
+    taken: usize,
 }
 
 // === impl Pull ===
@@ -41,12 +42,13 @@ impl Pull {
         Pull {
             forwarder: Arc::clone(forwarder),
             parts: Some((answered, fill)),
+            taken: 0,
         }
     }
 
     /// Goes on to the end of the body. May be dropped while it waits, and begun again.
-    pub(super) async fn run(&mut self, reading: &Reading) -> Result<()> {
-        let result = self.take_all(reading).await;
+    pub(super) async fn run(&mut self) -> Result<()> {
+        let result = self.take_all().await;
         let parts = self.parts.take();
         if let (Ok(()), Some((answered, fill))) = (&result, parts) {
             fill.commit();
@@ -55,18 +57,20 @@ impl Pull {
         result
     }
 
-    async fn take_all(&mut self, reading: &Reading) -> Result<()> {
+    async fn take_all(&mut self) -> Result<()> {
         let Some((answered, fill)) = &mut self.parts else {
             return Ok(());
         };
         loop {
-            while fill.is_passing() && reading.is_behind(fill.written()) {
-                reading.moved().await;
+            while let Some(rest) = answered.last().get(self.taken..)
+                && !rest.is_empty()
+            {
+                self.taken += fill.take(rest).await?;
             }
-            match answered.next().await? {
-                Some(bytes) => fill.write(bytes)?,
-                None => return Ok(()),
+            if answered.next().await?.is_none() {
+                return Ok(());
             }
+            self.taken = 0;
         }
     }
 
@@ -95,9 +99,8 @@ impl Pull {
 
     /// To the end of the body, or until it is found unread after another while of `patience`.
     async fn while_read(&mut self, patience: Duration, ctx: &mut RequestCtx) -> Result<()> {
-        let nobody = Reading::nobody();
         loop {
-            match tokio::time::timeout(patience, self.run(&nobody)).await {
+            match tokio::time::timeout(patience, self.run()).await {
                 Ok(Err(error)) => {
                     if error.esource() == &ErrorSource::Upstream {
                         ctx.attempts.failed(Outcome::of(&error));

@@ -212,6 +212,33 @@ async fn what_passes_by_the_cache_waits_for_its_client_at_the_origin() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_reads_nothing_holds_up_nobody_of_what_outgrew_the_cache() {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |_| {
+        let chunks = (0..LARGE / 65_536).map(|_| vec![b'c'; 65_536]);
+        let reply = Reply::ok("").chunked(chunks).each_after(&held);
+        reply.header("Cache-Control", "max-age=60")
+    });
+    gate.admit(1);
+    let memory = "memory: 2MiB, max_object: 1MiB";
+    let weir = with_limits("send_timeout: 1m", memory, &origin).await;
+    let leader = still(&weir, "/").await;
+    eventually("it leads", async || origin.hits() == 1).await;
+    let mut follower = weir.client().connect().await;
+    let request = follower.request("GET", "/");
+    follower.write(request.bytes()).await;
+    assert!(!follower.read_some().await.is_empty());
+    // More than the kernel takes for the leader, who is never ahead of the follower by more than one.
+    for number in 1..90 {
+        gate.admit(1);
+        assert!(follower.read(65_536).await.is_some(), "chunk {number}");
+    }
+    assert_eq!(origin.hits(), 1);
+    drop(leader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn many_slow_readers_of_what_outgrew_the_cache_all_get_it_whole() {
     for memory in ["memory: 1MiB", "memory: 1MiB, max_object: 16KiB"] {
         outgrown_by_forty(memory).await;

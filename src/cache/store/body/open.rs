@@ -22,6 +22,8 @@ pub struct Open {
     /// `None` once the body is whole.
     pub(super) writing: Mutex<Option<Box<Writing>>>,
     wake: Notify,
+    /// A reader of a passing body has moved, or gone.
+    moved: Notify,
 }
 
 impl Open {
@@ -32,6 +34,7 @@ impl Open {
             whole: OnceLock::new(),
             writing: Mutex::new(Some(Box::new(writing))),
             wake: Notify::new(),
+            moved: Notify::new(),
         })
     }
 
@@ -93,10 +96,25 @@ impl Open {
             .unwrap_or(false)
     }
 
-    /// All but the end of [`Open::complete`], which copies what readers still hold: to be called first where
-    /// that is called under a lock.
-    pub fn settle(&self) {
-        self.with(Writing::settle);
+    /// All but the end of [`Open::complete`]: to be called first. False, and nothing is done, if the caller has
+    /// not granted what is missing for no more bytes.
+    pub fn settle(&self) -> bool {
+        self.with(Writing::settle).unwrap_or(true)
+    }
+
+    /// How far the foremost reader is behind what is written; `None`: there is none.
+    pub fn lag(&self) -> Option<usize> {
+        self.with(|writing| writing.lag()).flatten()
+    }
+
+    /// What it may hold without asking for more.
+    pub fn room(&self) -> usize {
+        self.with(|writing| writing.charge.bytes()).unwrap_or(0)
+    }
+
+    /// Waits until a reader of a passing body has moved since this was last called.
+    pub async fn moved(&self) {
+        self.moved.notified().await;
     }
 
     /// The writer has written everything.
@@ -136,6 +154,7 @@ impl Open {
             writing.readers.try_remove(ticket);
             writing.trim();
         });
+        self.moved.notify_one();
     }
 
     /// Resolves at the next change after the future has been enabled.
@@ -148,7 +167,12 @@ impl Open {
         if let Some(whole) = self.whole.get() {
             return whole.read(at, end);
         }
-        let of_writing = self.with(|writing| writing.read(ticket, at, end));
+        let of_writing = self.with(|writing| {
+            if writing.passing {
+                self.moved.notify_one();
+            }
+            writing.read(ticket, at, end)
+        });
         let of_whole = || self.whole.get().map(|whole| whole.read(at, end));
         of_writing.or_else(of_whole).unwrap_or(Read::Failed)
     }

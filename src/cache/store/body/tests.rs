@@ -16,11 +16,11 @@ impl Open {
         let Some(writing) = guard.as_ref() else {
             return;
         };
-        let cost = |chunk: &Chunk| Chunk::cost(chunk.bytes.len());
-        assert_eq!(writing.cost, writing.chunks.iter().map(cost).sum::<usize>());
+        let costs = writing.chunks.iter().map(Chunk::charged);
+        assert_eq!(writing.cost, costs.sum::<usize>());
         assert!(writing.charge.bytes() >= writing.cost);
-        let ends = writing.chunks.iter().map(|chunk| chunk.end);
-        assert!(ends.last().is_none_or(|end| end == writing.len));
+        let last = writing.chunks.back();
+        assert!(last.is_none_or(|chunk| chunk.end == writing.len));
     }
 }
 
@@ -160,6 +160,43 @@ async fn a_passing_body_keeps_only_what_a_reader_within_the_window_lacks() {
     assert!(!body.slide(1, 40_960), "nobody reads it any more");
 }
 
+#[test]
+fn what_readers_hold_is_charged_though_the_body_has_let_it_go() {
+    let account = Account::new(usize::MAX);
+    let body = Open::new(account.nothing());
+    let write = |bytes: usize| {
+        let missing = body.missing_for(bytes);
+        body.grant(account.charge(missing, usize::MAX).unwrap());
+        assert!(body.push(&vec![1; bytes]));
+        body.check();
+    };
+    let piece = || match read(&body).read() {
+        Read::Piece(piece) => piece,
+        _ => panic!("there is some"),
+    };
+    let mut pieces = Vec::new();
+    // Each time the first chunk is another one: it grows, and becomes a part of a piece.
+    for _ in 0..20 {
+        write(5_000);
+        pieces.push(piece());
+    }
+    let distinct = 5_000 + 10_000 + 15_000 + PIECE_BYTES;
+    assert!(account.used() >= distinct + 100_000 - PIECE_BYTES);
+    while !body.settle() {
+        let missing = body.missing_for(0);
+        body.grant(account.charge(missing, usize::MAX).unwrap());
+    }
+    body.complete();
+    body.whole().unwrap().check();
+    drop(body);
+    assert!(
+        account.used() >= distinct,
+        "the body has gone, they have not"
+    );
+    pieces.clear();
+    assert_eq!(account.used(), 0);
+}
+
 /// A body beside the plain list of its bytes, and readers with where they are.
 struct Model {
     random: fastrand::Rng,
@@ -251,7 +288,7 @@ impl Model {
                 self.readers.push((reader, 0, Vec::new()));
             }
             54..57 => drop(self.readers.pop()),
-            57 => self.body.settle(),
+            57 => self.settle(),
             58 if self.random.u32(0..4) == 0 => {
                 self.body.pass();
                 self.passing = true;
@@ -259,11 +296,32 @@ impl Model {
             _ => {}
         }
         self.body.check();
-        assert_eq!(self.account.used(), self.body.charged());
+        self.recount();
+    }
+
+    /// Beside the body, that of it which only readers still hold is charged.
+    fn recount(&self) {
+        let (used, charged) = (self.account.used(), self.body.charged());
+        let mut held = self.readers.iter().flat_map(|(_, _, held)| held);
+        match held.next() {
+            None => assert_eq!(used, charged),
+            Some(_) => assert!(used >= charged),
+        }
+    }
+
+    /// As a fill does at its end.
+    fn settle(&self) {
+        while !self.body.settle() {
+            let missing = self.body.missing_for(0);
+            let charge = self.account.charge(missing, usize::MAX);
+            self.body.grant(charge.unwrap());
+        }
     }
 
     fn end(mut self) {
+        self.settle();
         self.body.complete();
+        self.recount();
         if self.passing {
             assert!(self.body.whole().is_none());
         } else {

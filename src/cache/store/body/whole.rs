@@ -1,12 +1,13 @@
 //! A complete body: read without a lock, and held in as little as its bytes take.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::super::account::{Charge, allocated};
 use super::Read;
-use super::chunk::{Chunk, PIECE_BYTES};
+use super::chunk::{BLOCK_BYTES, Block, Chunk, PIECE_BYTES};
 use super::writing::Writing;
 
 /// What a body of one piece takes beside its bytes.
@@ -18,10 +19,10 @@ pub struct Whole {
 }
 
 /// A small body is one piece, and a list of one would take more than its place. Of many, all but the last
-/// have [`PIECE_BYTES`].
+/// have [`PIECE_BYTES`]; those who read it while it came may hold some.
 enum Pieces {
     One(Box<[u8]>),
-    Many(Box<[Box<[u8]>]>),
+    Many(Box<[Arc<Block>]>),
 }
 
 /// A part of one piece on its way to a reader.
@@ -37,13 +38,8 @@ struct View {
 impl Whole {
     pub(super) fn of(mut writing: Writing) -> Whole {
         writing.seal_rest();
-        // Where a reader still holds a chunk, this copies it; else it is the same memory.
-        let piece = |chunk: Chunk| Vec::from(chunk.bytes).into_boxed_slice();
-        let (mut chunks, mut charge) = (writing.chunks, writing.charge);
-        let pieces = match chunks.len() {
-            0 | 1 => Pieces::One(chunks.pop_back().map(piece).unwrap_or_default()),
-            _ => Pieces::Many(chunks.into_iter().map(piece).collect()),
-        };
+        let (chunks, mut charge) = (writing.chunks, writing.charge);
+        let pieces = Pieces::of(chunks);
         charge.shrink_to(pieces.cost());
         Whole { pieces, charge }
     }
@@ -103,6 +99,16 @@ impl Whole {
     }
 }
 
+impl Drop for Whole {
+    fn drop(&mut self) {
+        if let Pieces::Many(blocks) = &self.pieces {
+            for block in blocks {
+                block.leave(Pieces::cost_of(block), &mut self.charge);
+            }
+        }
+    }
+}
+
 impl AsRef<[u8]> for View {
     fn as_ref(&self) -> &[u8] {
         &self.whole.pieces.at(self.piece)[self.start..self.end]
@@ -112,26 +118,45 @@ impl AsRef<[u8]> for View {
 // === impl Pieces ===
 
 impl Pieces {
+    fn of(mut chunks: VecDeque<Chunk>) -> Pieces {
+        let only = match chunks.len() {
+            0 => return Pieces::One(Box::default()),
+            1 => chunks.pop_back(),
+            _ => None,
+        };
+        let blocks = chunks.into_iter().map(|chunk| chunk.block);
+        match only.map(|chunk| Arc::try_unwrap(chunk.block)) {
+            Some(Ok(block)) => Pieces::One(block.data),
+            Some(Err(read)) => Pieces::Many([read].into()),
+            None => Pieces::Many(blocks.collect()),
+        }
+    }
+
     fn count(&self) -> usize {
         match self {
             Pieces::One(_) => 1,
-            Pieces::Many(pieces) => pieces.len(),
+            Pieces::Many(blocks) => blocks.len(),
         }
     }
 
     fn at(&self, index: usize) -> &[u8] {
         match self {
             Pieces::One(bytes) => bytes,
-            Pieces::Many(pieces) => &pieces[index],
+            Pieces::Many(blocks) => &blocks[index].data,
         }
     }
 
     fn cost(&self) -> usize {
-        let list = match self {
-            Pieces::One(_) => 0,
-            Pieces::Many(pieces) => allocated(size_of_val(&**pieces)),
-        };
-        let of_pieces = (0..self.count()).map(|index| allocated(self.at(index).len()));
-        list + of_pieces.sum::<usize>()
+        match self {
+            Pieces::One(bytes) => allocated(bytes.len()),
+            Pieces::Many(blocks) => {
+                let of_blocks = blocks.iter().map(Pieces::cost_of);
+                allocated(size_of_val(&**blocks)) + of_blocks.sum::<usize>()
+            }
+        }
+    }
+
+    fn cost_of(block: &Arc<Block>) -> usize {
+        allocated(block.data.len()) + BLOCK_BYTES
     }
 }

@@ -1,12 +1,12 @@
 //! A body while it is written: the list of chunks at which one writer and many readers meet.
 //!
-//! `cost` is what the chunks cost at every moment, and never more than the charge. Of a passing body
-//! the front goes as soon as no reader needs it. [`super::Open`] calls it under its lock.
+//! `cost` is what the chunks cost at every moment, and never more than the charge. What a reader holds of a
+//! chunk that goes takes its part of the charge along. Of a passing body the front goes as soon as no reader
+//! needs it. [`super::Open`] calls it under its lock.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 
-use bytes::Bytes;
 use slab::Slab;
 
 use super::super::account::Charge;
@@ -60,8 +60,7 @@ impl Writing {
     pub(super) fn fail(&mut self) {
         if self.end.is_none() {
             self.end = Some(End::Failed);
-            self.chunks.clear();
-            self.cost = 0;
+            self.drop_before(self.len);
             self.charge.shrink_to(0);
         }
     }
@@ -73,21 +72,28 @@ impl Writing {
 
     /// The length of the last chunk, if `bytes` more are put into it.
     fn joined(&self, bytes: usize) -> Option<usize> {
-        let last = self.chunks.back()?.bytes.len();
+        let last = self.chunks.back()?.len();
         (last + bytes <= CHUNK_BYTES).then_some(last)
     }
 
     /// What must be charged before `bytes` more are written: what the chunks cost with them, and what the
-    /// pieces that are made of them cost, for one piece may be of a larger size class than its parts.
+    /// pieces that are made of them cost, for one piece may be of a larger size class than its parts; and
+    /// beside it those parts that readers hold.
     pub(super) fn needed_for(&self, bytes: usize) -> usize {
-        let pieces = match self.passing {
-            true => 0,
-            false => cost_of_pieces(self.len + bytes),
+        let joined = usize::from(self.joined(bytes).is_some());
+        let (pieces, first) = match self.passing {
+            true => (0, self.chunks.len() - joined),
+            false => (cost_of_pieces(self.len + bytes), self.sealed),
         };
-        self.cost_with(bytes).max(pieces)
+        let parts = self.chunks.range(first..);
+        let read = parts.filter(|chunk| chunk.block.is_read());
+        self.cost_with(bytes).max(pieces) + read.map(Chunk::charged).sum::<usize>()
     }
 
     fn cost_with(&self, bytes: usize) -> usize {
+        if bytes == 0 {
+            return self.cost;
+        }
         let joined = self.joined(bytes);
         let instead = joined.map_or(0, Chunk::cost);
         self.cost - instead + Chunk::cost(joined.unwrap_or(0) + bytes)
@@ -101,20 +107,34 @@ impl Writing {
         if self.needed_for(data.len()) > self.charge.bytes() {
             return false;
         }
-        self.cost = self.cost_with(data.len());
         let joined = self.joined(data.len());
         let joined = joined.and_then(|_| self.chunks.pop_back());
         let bytes = match joined {
-            Some(last) => Bytes::from([&*last.bytes, data].concat()),
-            None => Bytes::copy_from_slice(data),
+            Some(last) => {
+                let bytes = [&*last.block.data, data].concat();
+                self.leave(last);
+                bytes
+            }
+            None => data.to_vec(),
         };
         self.len += data.len();
-        let end = self.len;
-        self.chunks.push_back(Chunk { end, bytes });
+        self.put(self.chunks.len(), Chunk::new(self.len, bytes));
         if !self.passing {
             self.seal();
         }
         true
+    }
+
+    fn put(&mut self, place: usize, chunk: Chunk) {
+        self.cost += chunk.charged();
+        self.chunks.insert(place, chunk);
+    }
+
+    /// It is no part of the body any more.
+    fn leave(&mut self, chunk: Chunk) {
+        let cost = chunk.charged();
+        self.cost -= cost;
+        chunk.block.leave(cost, &mut self.charge);
     }
 
     /// Makes a piece of what is not part of one yet, once that is enough.
@@ -126,32 +146,28 @@ impl Writing {
         let last = self.chunks.partition_point(|chunk| chunk.end < end);
         let is_piece = last == self.sealed && self.chunks[last].end == end;
         if !is_piece {
-            let beyond = self.chunks[last].slice(end, self.len);
-            let beyond = (!beyond.is_empty()).then(|| Bytes::copy_from_slice(&beyond));
+            let chunk = &self.chunks[last];
+            let beyond = chunk.block.data[end - chunk.start()..].to_vec();
             self.join(self.sealed..=last, PIECE_BYTES);
-            if let Some(bytes) = beyond {
-                self.cost += Chunk::cost(bytes.len());
-                let end = end + bytes.len();
-                self.chunks.insert(self.sealed + 1, Chunk { end, bytes });
+            if !beyond.is_empty() {
+                let beyond = Chunk::new(end + beyond.len(), beyond);
+                self.put(self.sealed + 1, beyond);
             }
         }
         self.sealed += 1;
     }
 
-    /// Makes memory of its own of what readers still hold, so that [`Whole::of`](super::whole::Whole::of) has
-    /// little left to copy.
-    pub(super) fn settle(&mut self) {
+    /// Does what is left to do before it is whole; false, and nothing is done, if the caller has not granted
+    /// what is missing for no more bytes.
+    pub(super) fn settle(&mut self) -> bool {
         if self.passing || self.end.is_some() {
-            return;
+            return true;
         }
-        self.seal_rest();
-        for chunk in self
-            .chunks
-            .iter_mut()
-            .filter(|chunk| !chunk.bytes.is_unique())
-        {
-            chunk.bytes = Bytes::copy_from_slice(&chunk.bytes);
+        let may = self.needed_for(0) <= self.charge.bytes();
+        if may {
+            self.seal_rest();
         }
+        may
     }
 
     /// Makes one piece of what is left, at the end.
@@ -171,12 +187,19 @@ impl Writing {
     }
 
     fn drop_before(&mut self, offset: usize) {
-        while self.chunks.front().is_some_and(|c| c.end <= offset) {
-            let bytes = self.chunks.pop_front().map_or(0, |c| c.bytes.len());
-            self.cost -= Chunk::cost(bytes);
+        while self.chunks.front().is_some_and(|c| c.end <= offset)
+            && let Some(chunk) = self.chunks.pop_front()
+        {
+            self.leave(chunk);
         }
         let kept = self.end.map_or(PASSAGE, |_| 0);
         self.charge.shrink_to(self.cost.max(kept));
+    }
+
+    /// How far the foremost reader is behind what is written; `None`: there is none.
+    pub(super) fn lag(&self) -> Option<usize> {
+        let foremost = self.readers.iter().map(|(_, place)| place.held).max();
+        foremost.map(|at| self.len.saturating_sub(at))
     }
 
     pub(super) fn slide(&mut self, bytes: usize, window: usize) -> bool {
@@ -202,7 +225,7 @@ impl Writing {
         }
         let index = self.chunks.partition_point(|chunk| chunk.end <= at);
         let piece = self.chunks.get(index).filter(|_| at < end);
-        if let Some(piece) = piece.map(|chunk| chunk.slice(at, end)) {
+        if let Some(piece) = piece.map(|chunk| chunk.view(at, end)) {
             let next = at + piece.len();
             self.move_to(ticket, Place { held: at, next });
             return Read::Piece(piece);
@@ -228,8 +251,10 @@ impl Writing {
         let spare = self.charge.bytes() - self.cost;
         let (mut len, mut cost, mut last) = (0, 0, first);
         for (index, chunk) in self.chunks.iter().enumerate().skip(first) {
-            len += chunk.bytes.len();
-            cost += Chunk::cost(chunk.bytes.len());
+            len += chunk.len();
+            if !chunk.block.is_read() {
+                cost += chunk.charged();
+            }
             if Chunk::cost(len) <= cost + spare {
                 last = index;
             }
@@ -244,13 +269,12 @@ impl Writing {
     fn join(&mut self, range: RangeInclusive<usize>, bytes: usize) {
         let (first, start) = (*range.start(), self.chunks[*range.start()].start());
         let mut joined = Vec::with_capacity(bytes);
-        for chunk in self.chunks.drain(range) {
-            let part = chunk.bytes.len().min(bytes - joined.len());
-            joined.extend_from_slice(&chunk.bytes[..part]);
-            self.cost -= Chunk::cost(chunk.bytes.len());
+        let parts: Vec<Chunk> = self.chunks.drain(range).collect();
+        for chunk in parts {
+            let part = chunk.len().min(bytes - joined.len());
+            joined.extend_from_slice(&chunk.block.data[..part]);
+            self.leave(chunk);
         }
-        self.cost += Chunk::cost(joined.len());
-        let (end, bytes) = (start + joined.len(), Bytes::from(joined));
-        self.chunks.insert(first, Chunk { end, bytes });
+        self.put(first, Chunk::new(start + joined.len(), joined));
     }
 }
