@@ -119,18 +119,7 @@ impl Judge<'_> {
             vary_on_coding(&mut not_modified);
         }
         let fields = &not_modified.headers;
-        let changes_vary = update::changes_vary(&stored.head().headers, fields);
-        let mut head = stored.head().clone();
-        for name in update::fields_to_replace(fields, self.route.keeps_set_cookie) {
-            head.remove_header(&name);
-            for value in fields.get_all(&name) {
-                head.append_header(name.clone(), value)?;
-            }
-        }
-        if !fields.contains_key(DATE) {
-            head.remove_header(&DATE);
-        }
-        self.date(&mut head);
+        let mut head = self.merged(stored.head(), fields)?;
         let control = Control::of_response(&head.headers, &self.route.targeted);
         // What was kept may forbid to keep a field that only the 304 has.
         for name in dropped_fields(&head.headers, control.directives()) {
@@ -143,7 +132,7 @@ impl Judge<'_> {
         }
         let terms = self.terms_of(stored.head(), &aged, &control);
         let fate = match self.may_store(&head, &control, &terms) {
-            _ if changes_vary => Fate::Removed,
+            _ if update::changes_vary(&stored.head().headers, fields) => Fate::Removed,
             Ok(()) => Fate::Renewed,
             Err(refusal) if refusal.is_about_request() => Fate::Left,
             Err(_) => Fate::Removed,
@@ -154,6 +143,22 @@ impl Judge<'_> {
             terms,
             fate,
         })
+    }
+
+    /// A stored head with the fields of a 304.
+    fn merged(&self, stored: &ResponseHeader, fields: &HeaderMap) -> Result<ResponseHeader> {
+        let mut head = stored.clone();
+        for name in update::fields_to_replace(fields, self.route.keeps_set_cookie) {
+            head.remove_header(&name);
+            for value in fields.get_all(&name) {
+                head.append_header(name.clone(), value)?;
+            }
+        }
+        if !fields.contains_key(DATE) {
+            head.remove_header(&DATE);
+        }
+        self.date(&mut head);
+        Ok(head)
     }
 
     /// Whether it may be given coded.

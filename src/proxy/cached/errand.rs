@@ -19,11 +19,11 @@ use super::{Cached, Ticket, resource};
 use crate::cache::entry::{self, Stored};
 use crate::cache::flights::Landed;
 use crate::cache::rules::conditional;
-use crate::cache::rules::freshness::Exchange;
+use crate::cache::rules::freshness::{Exchange, Terms};
 use crate::cache::rules::reuse::{Failure, stand_in};
 use crate::cache::rules::status::Forward;
 use crate::cache::rules::storable::Refusal;
-use crate::cache::store::{Asked, Fill, Left};
+use crate::cache::store::{Asked, Fill, Left, Void};
 use crate::proxy::ctx::{Attempts, RequestCtx};
 use crate::proxy::exchange;
 use crate::proxy::failure::Ending;
@@ -196,16 +196,9 @@ impl Cached<'_> {
         if length.is_some_and(|length| length > self.store().max_object()) {
             return self.not_kept(answered, "too_large", Landed::Uncacheable, errand);
         }
-        let resource = resource(session, ctx, &self.route.query);
-        let (Some(resource), Some(asked)) = (resource, &errand.asked) else {
+        let Some((fill, void)) = self.begin(head, terms, &errand, session, ctx) else {
             return self.not_kept(answered, "no_host", Landed::NotShared, errand);
         };
-        let key = self.wanted(session).key(&head.headers);
-        let label = entry::label(&resource, &head.headers);
-        let variance = key.variance.as_deref().copied();
-        let now = SystemTime::now();
-        let meta = entry::meta(head, terms, now, variance, label);
-        let (fill, void) = asked.begin(key, &meta);
         let found = fill.found().filter(|_| !fill.is_passing());
         let Some(stored) = found.and_then(Stored::new) else {
             let (why, landed) = match void {
@@ -214,7 +207,7 @@ impl Cached<'_> {
             };
             return self.not_kept(answered, why, landed, errand);
         };
-        let landed = match stored.terms.is_fresh(now) {
+        let landed = match stored.terms.is_fresh(SystemTime::now()) {
             _ if void.is_some() => Landed::Voided,
             true => Landed::Stored,
             // Each who waits would find it stale, and ask in turn.
@@ -226,6 +219,24 @@ impl Cached<'_> {
             fill,
             stored,
         }))
+    }
+
+    /// The fill of an answer with this head, and what a purge has left of it.
+    fn begin(
+        &self,
+        head: ResponseHeader,
+        terms: Terms,
+        errand: &Errand,
+        session: &Session,
+        ctx: &RequestCtx,
+    ) -> Option<(Fill, Option<Void>)> {
+        let resource = resource(session, ctx, &self.route.query)?;
+        let asked = errand.asked.as_ref()?;
+        let key = self.wanted(session).key(&head.headers);
+        let label = entry::label(&resource, &head.headers);
+        let variance = key.variance.as_deref().copied();
+        let meta = entry::meta(head, terms, SystemTime::now(), variance, label);
+        Some(asked.begin(key, &meta))
     }
 
     fn not_kept(

@@ -49,20 +49,7 @@ impl Cached<'_> {
                 let told = Told::forwarded(fresh, because).stored();
                 self.fill(*filling, told, session, ctx).await
             }
-            Arrived::Renewed(renewal) => {
-                let told = Told::forwarded(Verdict::Revalidated, because);
-                let told = told.answered(Some(StatusCode::NOT_MODIFIED));
-                let told = match renewal.is_kept {
-                    true => told.stored(),
-                    false => told,
-                };
-                let Renewal {
-                    stored, for_asker, ..
-                } = *renewal;
-                let now = SystemTime::now();
-                self.give(&stored, told.for_asker(for_asker), now, session, ctx)
-                    .await
-            }
+            Arrived::Renewed(renewal) => self.give_renewed(*renewal, because, session, ctx).await,
             Arrived::StandIn(stored, status) => {
                 let told = Told::forwarded(Verdict::Stale, because).answered(status);
                 self.give(&stored, told, SystemTime::now(), session, ctx)
@@ -73,6 +60,24 @@ impl Cached<'_> {
                 self.relay(*answered, told, session, ctx).await
             }
         }
+    }
+
+    async fn give_renewed(
+        &self,
+        renewal: Renewal,
+        because: Forward,
+        session: &mut Session,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        let told = Told::forwarded(Verdict::Revalidated, because);
+        let told = told.answered(Some(StatusCode::NOT_MODIFIED));
+        let told = match renewal.is_kept {
+            true => told.stored(),
+            false => told,
+        };
+        let told = told.for_asker(renewal.for_asker);
+        self.give(&renewal.stored, told, SystemTime::now(), session, ctx)
+            .await
     }
 
     /// Whether the whole would be fetched for nothing: only a part is asked for, and the route or what
@@ -111,22 +116,8 @@ impl Cached<'_> {
         // Registered before the first byte can pass by.
         let reader = Reader::of(&stored.found);
         let mut pull = Pull::new(self.forwarder, answered, fill);
-        let mut pulled = None;
-        let given = {
-            let mut pull = pin!(pull.run());
-            let give = give::give(&serving, reader, session, ctx);
-            let mut give = pin!(give);
-            poll_fn(|cx| {
-                let given = give.as_mut().poll(cx);
-                if pulled.is_none()
-                    && let Poll::Ready(result) = pull.as_mut().poll(cx)
-                {
-                    pulled = Some(result);
-                }
-                given
-            })
-            .await
-        };
+        let give = give::give(&serving, reader, session, ctx);
+        let (given, mut pulled) = until_given(give, pull.run()).await;
         match &mut pulled {
             // Whoever asks next may get it coded.
             Some(Ok(())) => drop(self.coded(&stored, session)),
@@ -186,4 +177,24 @@ impl Cached<'_> {
         }
         self.forwarder.relay(answered, session, ctx).await
     }
+}
+
+/// Does both in turns until the client is finished, or gone; and what has become of the other by then.
+async fn until_given(
+    give: impl Future<Output = Result<()>>,
+    pull: impl Future<Output = Result<()>>,
+) -> (Result<()>, Option<Result<()>>) {
+    let (mut give, mut pull) = (pin!(give), pin!(pull));
+    let mut pulled = None;
+    let given = poll_fn(|cx| {
+        let given = give.as_mut().poll(cx);
+        if pulled.is_none()
+            && let Poll::Ready(result) = pull.as_mut().poll(cx)
+        {
+            pulled = Some(result);
+        }
+        given
+    })
+    .await;
+    (given, pulled)
 }

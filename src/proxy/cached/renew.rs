@@ -58,15 +58,9 @@ impl Cached<'_> {
                 let meta = self.meta(&renewed, SystemTime::now(), variance, session, ctx);
                 self.copy(&stored, wanted.clone(), &meta, &errand)
             };
-        let is_fresh = renewed.terms.is_fresh(exchange.answered);
-        let landed = match renewed.fate {
-            // Evicted or purged meanwhile; it serves this client all the same.
-            Fate::Renewed if !is_kept => Landed::Voided,
-            Fate::Renewed if is_theirs && is_fresh && errand.flight == wanted => Landed::Stored,
-            // Each who waits would find nothing fresh, and ask in turn.
-            Fate::Renewed | Fate::Removed => Landed::Uncacheable,
-            Fate::Left => Landed::NotShared,
-        };
+        let is_what_they_want =
+            is_theirs && errand.flight == wanted && renewed.terms.is_fresh(exchange.answered);
+        let landed = landed(renewed.fate, is_kept, is_what_they_want);
         self.land(errand, landed);
         let found = Found {
             meta: Meta::keep(&meta),
@@ -136,5 +130,17 @@ impl Cached<'_> {
         let is_kept = written.is_ok() && !fill.is_passing();
         fill.commit();
         is_kept
+    }
+}
+
+/// What those who wait are told.
+fn landed(fate: Fate, is_kept: bool, is_what_they_want: bool) -> Landed {
+    match fate {
+        // Evicted or purged meanwhile; it serves this client all the same.
+        Fate::Renewed if !is_kept => Landed::Voided,
+        Fate::Renewed if is_what_they_want => Landed::Stored,
+        // Each who waits would find nothing fresh, and ask in turn.
+        Fate::Renewed | Fate::Removed => Landed::Uncacheable,
+        Fate::Left => Landed::NotShared,
     }
 }
