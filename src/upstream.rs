@@ -242,9 +242,9 @@ fn members(
     let member = |spec: &MemberSpec| {
         let endpoint = registry.endpoint(pool, spec.address, || initial);
         let dimensions = config.resources.dimensions.iter();
-        let accounts = dimensions.map(|name| endpoint.account(name)).collect();
+        let accounts = dimensions.map(|name| endpoint.account(name));
         Arc::new(Member {
-            room: Room::new(spec.capacity, accounts),
+            room: Room::new(&spec.capacity, accounts),
             tokens: sticky.map_or_else(Box::default, |sticky| sticky.tokens(endpoint.name())),
             endpoint,
             weight: spec.weight,

@@ -32,6 +32,12 @@ impl Amounts {
         self.0.get(dimension).copied().unwrap_or(0)
     }
 
+    /// By dimension.
+    #[inline]
+    pub fn iter(&self) -> impl Iterator<Item = u64> {
+        self.0.iter().copied()
+    }
+
     /// A dimension there is not is left out.
     pub fn set(&mut self, dimension: usize, millionths: u64) {
         if let Some(amount) = self.0.get_mut(dimension) {
@@ -84,6 +90,12 @@ pub fn clamped_millionths(units: f64) -> Option<u64> {
     (!units.is_nan())
         .then(|| units.clamp(UNITS_MIN, UNITS_MAX))
         .and_then(millionths)
+}
+
+/// To reckon with. Sums of amounts stay below 2^63, and so many bits are converted in one step.
+#[inline]
+pub fn real(millionths: u64) -> f64 {
+    millionths as i64 as f64
 }
 
 /// What people read.

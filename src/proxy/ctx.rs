@@ -250,7 +250,7 @@ impl Attempts {
     }
 
     fn run(&mut self, pick: Pick, began: Instant) -> Arc<Member> {
-        let member = pick.member.clone();
+        let member = pick.member().clone();
         self.current = self.made.len();
         self.made.push(Attempt {
             endpoint: pick.lease.endpoint().clone(),
@@ -316,14 +316,14 @@ impl Attempts {
     }
 
     /// What the client needs to come back to the running attempt's endpoint.
-    pub fn cookie(&self) -> Option<Token> {
-        self.current()?.pick.as_ref()?.cookie
+    pub fn cookie(&self) -> Option<&Token> {
+        self.current()?.pick.as_ref()?.cookie()
     }
 
     /// What the running attempt's endpoint has of its pool's resources.
     pub fn capacity(&self) -> Option<Amounts> {
         let pick = self.current()?.pick.as_ref()?;
-        Some(*pick.member.room.capacity())
+        Some(pick.member().room.capacity())
     }
 
     /// Those that count against a route's `retry.attempts`.

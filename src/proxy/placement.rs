@@ -39,7 +39,7 @@ fn wanted(headers: &HeaderMap, ctx: &RequestCtx, pool: &Pool) -> Wanted {
 /// none.
 pub(super) fn cookie(ctx: &RequestCtx) -> Option<HeaderValue> {
     let sticky = ctx.route()?.pool.as_ref()?.sticky()?;
-    sticky.set_cookie(&ctx.attempts.cookie()?)
+    sticky.set_cookie(ctx.attempts.cookie()?)
 }
 
 /// Learns what requests of the route take, from the endpoint that answers this one.

@@ -88,9 +88,37 @@ impl Member {
         self.endpoint.limit(max_in_flight, self.adaptive_limit)
     }
 
+    /// Takes the demand of its room, whether it fits or not.
+    pub fn reserve(self: Arc<Self>, demand: &Amounts) -> Reservation {
+        self.room.take(demand);
+        Reservation {
+            member: self,
+            taken: *demand,
+        }
+    }
+
     /// The member as selectors and probes take it.
     pub fn backend(self: &Arc<Self>) -> Backend {
         backend(self.endpoint.address(), self.weight, self.clone())
+    }
+}
+
+/// A demand that is taken of a member's room. Dropping it, on whatever way out, gives it back exactly
+/// once.
+pub struct Reservation {
+    member: Arc<Member>,
+    taken: Amounts,
+}
+
+impl Reservation {
+    pub fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.member.room.give_back(&self.taken);
     }
 }
 

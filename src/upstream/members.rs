@@ -9,10 +9,9 @@ use pingora_load_balancing::selection::BackendSelection;
 
 use super::endpoint::Lease;
 use super::load_probes::LoadProbes;
-use super::member::{EndpointTable, Member, MemberSpec};
+use super::member::{EndpointTable, Member, MemberSpec, Reservation};
 use super::pick_context::PickContext;
 use super::registry::Picking;
-use super::room::Reservation;
 use super::selector::{
     Algorithm, Ewma, Facts, Hash, LeastConn, Maglev, Outlook, P2c, Prequal, Random, Resource, Ring,
     RoundRobin, Select, Selector, Slots, Tried, hash::Table,
@@ -63,14 +62,12 @@ struct Offered {
 
 /// An endpoint given to a request.
 pub struct Pick {
-    /// What the attempt takes of the endpoint's room; `None`: its pool counts none. It is given back
-    /// before the lease, whose end lets the next one look.
-    pub reservation: Option<Reservation>,
+    /// What the attempt takes of the endpoint's room. It is given back before the lease, whose end
+    /// lets the next one look.
+    reservation: Reservation,
     pub lease: Lease,
-    /// The endpoint's place in the membership: weight, backup, host name.
-    pub member: Arc<Member>,
-    /// What the client needs to come back to this endpoint; `None`: nothing.
-    pub cookie: Option<Token>,
+    /// The client has not what would bring it back.
+    needs_cookie: bool,
 }
 
 // === impl Members ===
@@ -85,7 +82,7 @@ impl Members {
     ) -> Self {
         let used = members.iter().filter(|member| member.weight > 0);
         let capacity = used.fold(Amounts::default(), |sum, member| {
-            sum.plus(member.room.capacity())
+            sum.plus(&member.room.capacity())
         });
         let (backup, primary): (Vec<_>, Vec<_>) =
             members.iter().cloned().partition(|member| member.backup);
@@ -157,12 +154,36 @@ impl Members {
 
     /// The walk of one request.
     pub fn candidates(self: Arc<Self>, context: &PickContext<'_>) -> Candidates {
+        let affinity = self.affinity(context);
         Candidates {
             facts: Facts::of(context),
             offered: Offered::default(),
-            affinity: self.affinity(context),
+            affinity,
             members: self,
         }
+    }
+}
+
+// === impl Pick ===
+
+impl Pick {
+    pub(crate) fn new(member: Arc<Member>, demand: &Amounts, needs_cookie: bool) -> Pick {
+        Pick {
+            lease: member.endpoint.lease(),
+            reservation: member.reserve(demand),
+            needs_cookie,
+        }
+    }
+
+    /// The endpoint's place in the membership: weight, backup, host name.
+    pub fn member(&self) -> &Arc<Member> {
+        self.reservation.member()
+    }
+
+    /// What the client needs to come back to this endpoint; `None`: nothing.
+    pub fn cookie(&self) -> Option<&Token> {
+        let token = self.member().tokens.first();
+        token.filter(|_| self.needs_cookie)
     }
 }
 
@@ -184,12 +205,8 @@ impl Candidates {
             Look::Stop(_) => return None,
             Look::Choose => members.choose(offered, facts, affinity)?.clone(),
         };
-        Some(Pick {
-            reservation: member.room.reserve(&facts.wanted.demand),
-            lease: member.endpoint.lease(),
-            cookie: affinity.lease(&member),
-            member,
-        })
+        let needs_cookie = affinity.lease(&member);
+        Some(Pick::new(member, &facts.wanted.demand, needs_cookie))
     }
 
     /// What the request takes of the pool's resources.

@@ -118,14 +118,18 @@ pub enum Outlook {
 }
 
 /// What an algorithm may know of the request it picks for.
+///
+/// In this order `wanted` is copied straight to where it stays. Behind the others' padding it goes by
+/// way of the stack and is read at other offsets than it was written, for which every pick waits.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct Facts {
-    /// The digest of what a hashing selector hashes; `None`: the request has no such thing.
-    pub key: Option<u64>,
-    /// When the request asked.
-    pub now: Instant,
     /// What it takes of its endpoint.
     pub wanted: Wanted,
+    /// When the request asked.
+    pub now: Instant,
+    /// The digest of what a hashing selector hashes; `None`: the request has no such thing.
+    pub key: Option<u64>,
 }
 
 /// The owning iterator of a [`Selector`].
@@ -249,6 +253,7 @@ impl<A: Algorithm> BackendSelection for Selector<A> {
 // === impl Facts ===
 
 impl Facts {
+    #[inline]
     pub(super) fn of(context: &PickContext<'_>) -> Self {
         Facts {
             key: (!context.hash_key.is_empty()).then(|| digest::digest(context.hash_key)),
@@ -347,7 +352,7 @@ impl Outlook {
         if !endpoint.is_ready() {
             return Outlook::NoneReady;
         }
-        let fits = wanted.may_exceed || room.fits(&wanted.demand);
+        let fits = wanted.may_exceed || room.filled(&wanted.demand).fits;
         if fits && endpoint.in_flight() < max_in_flight {
             return Outlook::Open;
         }

@@ -209,17 +209,15 @@ impl Affinity {
         self.is_leased && self.is_own(member)
     }
 
-    /// Takes note of who is asked. The cookie the client needs to come back there; `None`: it has
-    /// it, or there is none.
-    pub(super) fn lease(&mut self, member: &Arc<Member>) -> Option<Token> {
+    /// Takes note of who is asked; true: the client has not what would bring it back there.
+    pub(super) fn lease(&mut self, member: &Arc<Member>) -> bool {
         let is_own = self.is_own(member);
         if is_own {
             self.is_leased = true;
         } else if !self.is_leased {
             self.member = None;
         }
-        let has_it = is_own && self.is_current;
-        member.tokens.first().copied().filter(|_| !has_it)
+        !(is_own && self.is_current)
     }
 
     fn is_own(&self, member: &Arc<Member>) -> bool {

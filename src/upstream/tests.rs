@@ -315,9 +315,9 @@ fn a_sticky_pick_respects_the_limit_of_an_endpoint_that_begins_to_serve() {
     let warming = warmth::Warmth::Warming(Instant::now());
     member.endpoint.set_warmth(warming, 10);
     let held = [(); 2].map(|()| pick());
-    assert!(held.iter().all(|pick| Arc::ptr_eq(&pick.member, member)));
+    assert!(held.iter().all(|pick| Arc::ptr_eq(pick.member(), member)));
     // A tenth of 20 are running.
-    assert!(!Arc::ptr_eq(&pick().member, member));
+    assert!(!Arc::ptr_eq(pick().member(), member));
     member.endpoint.set_warmth(warming, 15);
-    assert!(Arc::ptr_eq(&pick().member, member));
+    assert!(Arc::ptr_eq(pick().member(), member));
 }

@@ -85,7 +85,7 @@ impl Bench {
                 ..PickContext::default()
             };
             let pick = self.pool.candidates(&context).lease_next();
-            ports.push(pick.unwrap().member.endpoint.address().port());
+            ports.push(pick.unwrap().member().endpoint.address().port());
             sleep(Duration::from_millis(1)).await;
         }
         ports

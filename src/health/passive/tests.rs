@@ -4,6 +4,7 @@
 use http::{HeaderMap, StatusCode};
 
 use super::*;
+use crate::config::amounts::Amounts;
 use crate::config::model::{self, Initial};
 use crate::upstream::members::Pick;
 use crate::upstream::observation::{Answer, Observation};
@@ -90,12 +91,7 @@ impl Model {
     fn answers(&mut self, place: usize, status: u16, count: usize) {
         let member = self.member(place);
         for _ in 0..count {
-            let mut pick = Pick {
-                reservation: None,
-                lease: member.endpoint.lease(),
-                member: member.clone(),
-                cookie: None,
-            };
+            let mut pick = Pick::new(member.clone(), &Amounts::default(), false);
             self.answer(&mut pick, status);
         }
         self.look();

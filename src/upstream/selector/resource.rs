@@ -15,7 +15,7 @@
 
 use super::draw::Draws;
 use super::rotation::Rotation;
-use super::{Algorithm, Facts, Slot, Slots, Tried};
+use super::{Algorithm, Facts, Slots, Tried};
 use crate::config::amounts::Amounts;
 
 /// Shares up to this multiple of the lowest are as good.
@@ -50,7 +50,7 @@ impl Algorithm for Resource {
         } else if slots.len() <= SCAN {
             choice.best_fit::<SCAN>(all.clone())
         } else {
-            let sample = self.sample(slots, |place| choice.fitting(place).is_some());
+            let sample = self.sample(slots, |place| choice.share(place).is_some());
             sample.and_then(|sample| choice.best_fit::<SAMPLE>(sample.into_iter()))
         };
         fit.or_else(|| wanted.may_exceed.then(|| choice.least_filled(all))?)
@@ -79,55 +79,49 @@ struct Choice<'a> {
 }
 
 impl Choice<'_> {
+    /// The dominant share of a place with the demand in; `None`: it does not fit there.
     #[inline(always)]
-    fn fitting(&self, place: usize) -> Option<&Slot> {
+    fn share(&self, place: usize) -> Option<f64> {
         let slot = self.slots.eligible(place, self.tried)?;
-        slot.room.fits(self.demand).then_some(slot)
+        let filled = slot.room.filled(self.demand);
+        filled.fits.then_some(filled.dominant_share)
     }
 
-    /// Of the first `N` places where the demand fits the one that is most like it, among those whose
-    /// share is nearly the lowest.
+    /// Of up to `N` places the one that is most like the demand, among those whose share is nearly the
+    /// lowest; the first of equals.
     fn best_fit<const N: usize>(&self, places: impl Iterator<Item = usize>) -> Option<usize> {
-        let mut fitting = [0; N];
-        let mut shares = [0.0; N];
-        let mut count = 0;
+        let mut shares = [(0, f64::INFINITY); N];
         let mut lowest = f64::INFINITY;
-        for place in places {
-            let Some(slot) = self.fitting(place) else {
-                continue;
-            };
-            if count == N {
-                break;
-            }
-            let share = slot.room.dominant_share(self.demand);
-            (fitting[count], shares[count]) = (place, share);
-            count += 1;
+        for (kept, place) in shares.iter_mut().zip(places) {
+            let share = self.share(place).unwrap_or(f64::INFINITY);
+            *kept = (place, share);
             if share < lowest {
                 lowest = share;
             }
         }
+        if lowest == f64::INFINITY {
+            return None;
+        }
         let highest = lowest * NEARLY_LOWEST;
-        let kept = fitting.iter().zip(&shares).take(count);
-        let nearly_lowest = kept.filter(|(_, share)| **share <= highest);
-        least(nearly_lowest.filter_map(|(&place, _)| {
+        let nearly_lowest = shares.iter().filter(|(_, share)| *share <= highest);
+        let likenesses = nearly_lowest.filter_map(|&(place, _)| {
             let slot = self.slots.get(place)?;
-            Some((place, -slot.room.likeness(self.demand)))
-        }))
+            Some((place, slot.room.likeness(self.demand)))
+        });
+        let (place, _) =
+            likenesses.reduce(|most, next| if next.1.is_above(most.1) { next } else { most })?;
+        Some(place)
     }
 
     /// The eligible place with the lowest dominant share.
     fn least_filled(&self, places: impl Iterator<Item = usize>) -> Option<usize> {
-        least(places.filter_map(|place| {
+        let shares = places.filter_map(|place| {
             let slot = self.slots.eligible(place, self.tried)?;
-            Some((place, slot.room.dominant_share(self.demand)))
-        }))
+            Some((place, slot.room.filled(self.demand).dominant_share))
+        });
+        let (place, _) = shares.min_by(|one, other| one.1.total_cmp(&other.1))?;
+        Some(place)
     }
-}
-
-/// The place of the least cost; the first of equals.
-fn least(costs: impl Iterator<Item = (usize, f64)>) -> Option<usize> {
-    let (place, _) = costs.min_by(|one, other| one.1.total_cmp(&other.1))?;
-    Some(place)
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn is_served(waiter: &mut Waiter) -> Option<Box<Granted>> {
 }
 
 fn port(granted: &Granted) -> u16 {
-    granted.pick.member.endpoint.address().port()
+    granted.pick.member().endpoint.address().port()
 }
 
 fn in_flight(pool: &Pool) -> Vec<u32> {
@@ -475,7 +475,7 @@ fn no_wake_up_is_lost_under_contention() {
                         Entered::Waits(mut waiter) => block_on(waiter.turn()).ok(),
                     };
                     if let Some(granted) = granted {
-                        assert!(granted.pick.member.endpoint.in_flight() <= 4);
+                        assert!(granted.pick.member().endpoint.in_flight() <= 4);
                         served.fetch_add(1, SeqCst);
                     }
                 }

@@ -7,10 +7,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::amounts::{Amounts, millionths};
-use crate::upstream::member::{EndpointTable, Member, member_of};
+use crate::upstream::member::{EndpointTable, Member, Reservation, member_of};
 use crate::upstream::pick_context::{PickContext, Wanted};
 use crate::upstream::registry::Registry;
-use crate::upstream::room::{Reservation, Room};
+use crate::upstream::room::Room;
 use crate::upstream::selector::Selector;
 
 /// Endpoints with capacities of two dimensions, known by place, and the selector over them.
@@ -42,7 +42,7 @@ impl Bench {
                 max_in_flight: None,
                 adaptive_limit: None,
                 host: None,
-                room: Room::new(amounts(capacity), accounts.into()),
+                room: Room::new(&amounts(capacity), accounts),
                 tokens: Box::default(),
             })
         };
@@ -66,14 +66,14 @@ impl Bench {
         let member = member_of(walk.next()?)?;
         let members = self.table.members();
         let place = members.iter().position(|known| Arc::ptr_eq(known, member));
-        Some((place?, member.room.reserve(&demand)?))
+        Some((place?, member.clone().reserve(&demand)))
     }
 
     fn shares(&self) -> Vec<f64> {
         let nothing = Amounts::default();
         let members = self.table.members().iter();
         members
-            .map(|member| member.room.dominant_share(&nothing))
+            .map(|member| member.room.filled(&nothing).dominant_share)
             .collect()
     }
 
