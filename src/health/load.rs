@@ -23,6 +23,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::probe::{Prober, authority, final_status};
+use crate::config::model::LoadProbe;
 use crate::upstream::Pool;
 use crate::upstream::load_probes::{Answer, LoadProbes};
 use crate::upstream::load_report::LoadReport;
@@ -42,10 +43,9 @@ pub async fn run(pool: Arc<Pool>, prober: Arc<Prober>) {
     let Some(probes) = pool.load_probes().cloned() else {
         return;
     };
-    let path: Arc<str> = probes.config().path.as_str().into();
     let ask = |member: Arc<Member>| {
-        let (prober, pool, path) = (prober.clone(), pool.clone(), path.clone());
-        async move { ask(&prober, &pool, &path, &member).await.ok() }
+        let (prober, pool, probes) = (prober.clone(), pool.clone(), probes.clone());
+        async move { ask(&prober, &pool, probes.config(), &member).await.ok() }
     };
     ask_as_paid(&pool, &probes, ask).await;
 }
@@ -120,13 +120,21 @@ impl UnderWay {
 }
 
 /// Asks over a kept connection or a new one. An answer that is no success reports nothing.
-async fn ask(prober: &Prober, pool: &Pool, path: &str, member: &Member) -> Result<LoadReport> {
+async fn ask(
+    prober: &Prober,
+    pool: &Pool,
+    probe: &LoadProbe,
+    member: &Member,
+) -> Result<LoadReport> {
     let host = member.host.as_deref();
-    let peer = pool.peers().peer(member.endpoint.address(), host);
+    let own = member.endpoint.address();
+    let mut address = own;
+    address.set_port(probe.port.unwrap_or(own.port()));
+    let peer = pool.peers().peer(address, host);
     let (mut session, _reused) = prober.kept.get_http_session(&peer).await?;
-    let authority = authority(pool, member.endpoint.address(), host);
+    let authority = authority(pool, own, host);
     session
-        .write_request_header(request(path, &authority)?)
+        .write_request_header(request(&probe.path, &authority)?)
         .await?;
     session.finish_body().await?;
     let is_success = (200..300).contains(&final_status(&mut session).await?);

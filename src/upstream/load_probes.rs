@@ -113,6 +113,7 @@ mod tests {
     fn probes(per_request: u32) -> LoadProbes {
         LoadProbes::new(&LoadProbe {
             path: "/load".to_owned(),
+            port: None,
             per_request,
             timeout: Duration::from_millis(100),
         })

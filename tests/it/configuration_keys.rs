@@ -85,6 +85,10 @@ const PROOFS: &[(&str, &str)] = &[
         "balancing::latency::each_request_pays_for_so_many_load_probes",
     ),
     (
+        "pools.balance.prequal.probe.port",
+        "balancing::latency::load_probes_may_go_to_another_port",
+    ),
+    (
         "pools.balance.prequal.probe.timeout",
         "balancing::latency::a_load_probe_has_its_time_and_delays_no_request",
     ),

@@ -167,6 +167,8 @@ impl Balance {
 pub struct LoadProbe {
     /// Path and query, begins with `/`.
     pub path: String,
+    /// `None`: the endpoint's own.
+    pub port: Option<u16>,
     /// Probes that each request pays for, in hundredths. 1..=1000.
     pub per_request: u32,
     /// What an answer may take.

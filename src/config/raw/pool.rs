@@ -110,6 +110,9 @@ pub(crate) struct LoadProbe {
     /// Path and query, begins with `/`.
     #[schemars(required)]
     pub(crate) path: Option<String>,
+    /// Ask this port instead of the endpoint's own, 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub(crate) port: Option<i64>,
     /// Probes for each request of the pool, 0.01 to 10; an endpoint gets at most 200 in a second. Default: 3.
     #[schemars(range(min = 0.01, max = 10.0))]
     pub(crate) per_request: Option<f64>,

@@ -52,10 +52,12 @@ fn load_probe(raw: &raw::LoadProbe, at: &At<'_>, report: &mut Report<'_>) -> Opt
     let path = raw.path.as_deref();
     let path = path.and_then(|path| health::probe_path(path, &at_path, report));
     let mut keys = Keys::of(at, report);
+    let port = keys.number("port", raw.port, 1..=65535);
     let per_request = keys.decimal("per_request", raw.per_request, 0.01..=10.0);
     let timeout = keys.duration("timeout", raw.timeout.as_ref(), millis(1)..=seconds(1));
     Some(LoadProbe {
         path: path?,
+        port,
         per_request: (per_request.unwrap_or(3.0) * 100.0).round() as u32,
         timeout: timeout.unwrap_or(millis(100)),
     })

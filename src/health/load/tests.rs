@@ -52,6 +52,7 @@ impl Bench {
         let mut config = config(&names);
         config.balance = Balance::Prequal(Some(LoadProbe {
             path: "/load".to_owned(),
+            port: None,
             per_request: 300,
             timeout: Duration::from_millis(100),
         }));

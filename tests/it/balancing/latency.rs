@@ -156,6 +156,28 @@ async fn each_request_pays_for_so_many_load_probes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn load_probes_may_go_to_another_port() {
+    let served = || Origin::start(|_| Reply::ok("served"));
+    let origins: Vec<_> = (0..8).map(|_| served()).collect();
+    let agent = telling(r#"{"in_flight": 1}"#);
+    let settings = format!(", timeout: 1s, port: {}", agent.address().port());
+    let weir = asked_for_load(&settings, &origins).await;
+
+    assert_eq!(weir.client().get("/").await.text(), "served");
+    weir.metric_becomes(&load_probes("report"), 3.0).await;
+
+    // As a health probe it speaks of the endpoint.
+    let names = origins.iter().map(|origin| origin.address().to_string());
+    let names: Vec<_> = names.collect();
+    for request in agent.requests() {
+        let host = request.header("host").unwrap();
+        assert!(names.iter().any(|name| name == host), "{host}");
+    }
+    let mut asked = origins.iter().flat_map(Origin::requests);
+    assert!(asked.all(|request| request.target == "/"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_load_probe_has_its_time_and_delays_no_request() {
     for (settings, result) in [(", timeout: 1ms", "fail"), (", timeout: 1s", "report")] {
         let gate = Gate::new();

@@ -86,6 +86,7 @@ fn simulate_probed(
 fn probes() -> Arc<LoadProbes> {
     Arc::new(LoadProbes::new(&LoadProbe {
         path: "/load".to_owned(),
+        port: None,
         per_request: 300,
         timeout: Duration::from_millis(100),
     }))
