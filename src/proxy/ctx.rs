@@ -12,7 +12,6 @@ use pingora_http::ResponseHeader;
 use prometheus::IntGauge;
 
 use crate::cache::verdict::Verdict;
-use crate::config::amounts::Amounts;
 use crate::policy::body_limit::Meter;
 use crate::policy::client::Client;
 use crate::proxy::cached::fetch::Fetch;
@@ -31,6 +30,9 @@ use crate::upstream::pick_context::PickContext;
 use crate::upstream::selector::Outlook;
 use crate::upstream::sticky::Token;
 use crate::upstream::turns::{Granted, Limits};
+
+#[cfg(test)]
+mod tests;
 
 const LEAST_LEFT: Duration = Duration::from_millis(1);
 
@@ -320,12 +322,6 @@ impl Attempts {
         self.current()?.pick.as_ref()?.cookie()
     }
 
-    /// What the running attempt's endpoint has of its pool's resources.
-    pub fn capacity(&self) -> Option<Amounts> {
-        let pick = self.current()?.pick.as_ref()?;
-        Some(pick.member().room.capacity())
-    }
-
     /// Those that count against a route's `retry.attempts`.
     pub fn counted(&self) -> usize {
         self.made.len() - self.beside - usize::from(self.stale == Stale::Repeated)
@@ -408,18 +404,50 @@ impl Attempts {
         self.ended(outcome, Answer::Failed(outcome.name()));
     }
 
+    /// The request ends while its endpoints are waited for. One that let the better part of the request's
+    /// time pass (`had`, where that is why it ends) has failed; what another one was waited for, its
+    /// response would have taken longer. Neither is said where the client kept the endpoint waiting
+    /// (`is_whole`: all of the request had come).
+    pub fn give_up(&mut self, is_whole: bool, had: Option<Duration>) {
+        let now = Instant::now();
+        let last = self.current;
+        for place in 0..self.made.len() {
+            let attempt = &self.made[place];
+            let Some(pick) = attempt
+                .pick
+                .as_ref()
+                .filter(|_| attempt.is_waited_for(is_whole))
+            else {
+                continue;
+            };
+            let waited = now.saturating_duration_since(self.asked(attempt));
+            if had.is_some_and(|had| waited >= had / 2) {
+                self.current = place;
+                self.failed(Outcome::Timeout);
+            } else if !self.unmeasured {
+                pick.lease.endpoint().outwaited(waited, now);
+            }
+        }
+        self.current = last;
+    }
+
+    /// When the endpoint had all that there was of the request.
+    fn asked(&self, attempt: &Attempt) -> Instant {
+        self.body_at
+            .map_or(attempt.began, |at| at.max(attempt.began))
+    }
+
     fn ended(&mut self, outcome: Outcome, answer: Answer<'_>) {
-        let Some(attempt) = self.made.get_mut(self.current) else {
+        let Some(attempt) = self.made.get(self.current) else {
             return;
         };
+        let asked = self.asked(attempt);
+        let attempt = &mut self.made[self.current];
         let Some(pick) = &mut attempt.pick else {
             return;
         };
         attempt.outcome = outcome;
         let now = Instant::now();
-        let asked = self
-            .body_at
-            .map_or(attempt.began, |at| at.max(attempt.began));
         pick.lease.observe(&Observation {
             answer,
             took: now.saturating_duration_since(asked),
@@ -430,6 +458,13 @@ impl Attempts {
             in_flight: pick.lease.in_flight(),
             now,
         });
+    }
+}
+
+impl Attempt {
+    /// Its endpoint has not answered yet, and nobody but it is to blame for that.
+    fn is_waited_for(&self, is_whole: bool) -> bool {
+        self.outcome == Outcome::Pending && (is_whole || self.connect.is_none())
     }
 }
 

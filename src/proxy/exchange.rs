@@ -285,9 +285,12 @@ fn remove_nominated(response: &mut ResponseHeader) {
 }
 
 /// An attempt failed: notes it, and marks the error for another attempt where one is allowed.
-pub(super) fn note_failure(session: &Session, ctx: &mut RequestCtx, error: &mut Error) {
+pub(super) fn note_failure(session: &mut Session, ctx: &mut RequestCtx, error: &mut Error) {
     let ours = ctx.ending.is_some() || ctx.tunnel.is_some() || is_overdue(session);
     if ours || error.esource() != &ErrorSource::Upstream {
+        let is_whole = session.as_downstream_mut().is_body_done();
+        let had = is_overdue(session).then(|| ctx.started.elapsed());
+        ctx.attempts.give_up(is_whole, had);
         error.set_retry(false);
         return;
     }

@@ -278,9 +278,10 @@ impl Endpoint {
 
     /// What the circuit means in its pool. A trial that is under way goes on.
     pub fn set_gate(&self, gate: Gate) {
-        if gate != Gate::Trial || !self.move_gate(Gate::Trying, Gate::Trying) {
-            self.load.gate.store(gate as u8, Relaxed);
-        }
+        let goes_on = |before| gate == Gate::Trial && before == Gate::Trying as u8;
+        let next = |before| (!goes_on(before)).then_some(gate as u8);
+        // In one step, or a trial that begins meanwhile would be followed by a second one.
+        let _ = self.load.gate.fetch_update(Relaxed, Relaxed, next);
         self.readiness_changed();
     }
 
@@ -348,7 +349,7 @@ impl Endpoint {
     pub fn outwaited(&self, waited: Duration, now: Instant) {
         self.latency.punish(waited, now);
         if let Some(signals) = self.signals() {
-            signals.answered(waited, self.in_flight(), now);
+            signals.outwaited(waited, self.in_flight(), now);
         }
     }
 

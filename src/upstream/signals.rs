@@ -67,6 +67,13 @@ impl Signals {
         self.known.fetch_or(1 << band, Release);
     }
 
+    /// An attempt was given up after `wait`, which says something only if that is longer than expected.
+    pub fn outwaited(&self, wait: Duration, in_flight: u32, now: Instant) {
+        if wait.as_secs_f32() > self.seen_seconds(in_flight, Stamp::of(now)) {
+            self.answered(wait, in_flight, now);
+        }
+    }
+
     /// An attempt failed: the endpoint is avoided for the time of its penalty.
     pub fn failed(&self, penalty: Duration, now: Instant) {
         let until = Stamp::of(now).after(penalty.min(WAIT_MAX));
@@ -205,6 +212,17 @@ mod tests {
         assert!(near(signals.seconds(1, Stamp::of(now)), 2.0));
         let later = signals.seconds(1, Stamp::of(now + millis(10_000)));
         assert!(near(later, 2.0 / std::f32::consts::E), "{later}");
+    }
+
+    #[test]
+    fn a_wait_that_was_given_up_makes_nothing_look_fast() {
+        let now = Instant::now();
+        let signals = Signals::default();
+        signals.answered(millis(100), 1, now);
+        (0..8).for_each(|_| signals.outwaited(millis(1), 1, now));
+        assert!(near(signals.seconds(1, Stamp::of(now)), 0.100));
+        (0..8).for_each(|_| signals.outwaited(millis(900), 1, now));
+        assert!(near(signals.seconds(1, Stamp::of(now)), 0.900));
     }
 
     #[test]

@@ -159,6 +159,63 @@ async fn so_many_are_ejected_as_the_cap_allows_and_never_the_last() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trial_that_is_answered_with_an_error_has_failed() {
+    let patients = Patient::several(5);
+    patients[4].answer(500);
+    let settings =
+        "outlier: { interval: 100ms, min_requests: 5, base_time: 100ms }, slow_start: 0s";
+    let weir = in_front_of_patients(&patients, settings).await;
+    let origin = &patients[4].origin;
+    let load = Load::start(&weir.client(), "/", 4);
+    let it_went = async |to, times| weir.metric(&went(origin, to)).await >= times;
+    eventually("its trial failed", async || it_went("ejected", 2.0).await).await;
+    assert!(!it_went("closed", 1.0).await);
+    patients[4].answer(200);
+    eventually("it is back", async || it_went("closed", 1.0).await).await;
+    load.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_lets_the_deadlines_of_requests_pass_is_ejected() {
+    let (never, stuck_hedged) = (Gate::new(), Gate::new());
+    for (gate, hedge) in [(never, ""), (stuck_hedged, ", hedge: { after: 10ms }")] {
+        let stuck = Origin::start(move |_| Reply::ok("late").after(&gate));
+        let good = Origin::several(2);
+        let yaml = format!(
+            "pools: {{ web: {{ balance: round_robin, endpoints: [$a, $b, $c] }} }}\n\
+             routes: [{{ pool: web, timeout: 200ms{hedge} }}]"
+        );
+        let setup = weir(&yaml).with("a", &stuck);
+        let setup = setup.with("b", &good[0]).with("c", &good[1]);
+        let weir = setup.start().await;
+        until_it_went(&weir, &stuck, "ejected", 1.0).await;
+        let is_told = |line: &serde_json::Value| {
+            line["termination"] == "request_timeout" && line["attempts"][0]["outcome"] == "timeout"
+        };
+        let is_logged = async || weir.access_log().iter().any(is_told);
+        eventually("its timeouts are in the log", is_logged).await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_its_client_sends_too_slowly_is_nobodys_failure() {
+    let origin = Origin::serving("a");
+    let weir = weir(
+        "pools: { web: { endpoints: [$a], outlier: { consecutive_failures: 1 } } }\n\
+         routes: [{ pool: web, timeout: 50ms }]",
+    )
+    .with("a", &origin)
+    .start()
+    .await;
+    let mut slow = weir.client().connect().await;
+    let head = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf";
+    slow.write(head).await;
+    let line = &weir.logged(1).await[0];
+    assert_eq!(line["attempts"][0]["outcome"], "pending", "{line}");
+    assert_eq!(weir.metric("weir_endpoint_failures_total").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_success_rate_far_below_the_others_ejects() {
     for (keys, ejected) in [
         ("min_requests: 10", true),

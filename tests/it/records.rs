@@ -143,7 +143,7 @@ async fn every_request_leaves_one_line_whatever_becomes_of_it() {
             "request_timeout",
             "late",
             "slow",
-            &["pending"],
+            &["timeout"],
         ),
         ("/fixed", 200, "ok", "fixed", "-", &[]),
         ("/moved", 308, "ok", "moved", "-", &[]),

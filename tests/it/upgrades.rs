@@ -364,6 +364,8 @@ async fn sigterm_and_sigint_end_a_process_that_hands_over_to_one_that_hangs() {
 async fn a_stale_pid_file_never_gets_another_process_signalled() {
     let origin = Origin::serving("ok");
     let weir = weir(ROUTES).with("origin", &origin).start().await;
+    let is_there = async || weir.path("weir.pid").exists();
+    eventually("the pid file is there", is_there).await;
     let own = std::fs::read_to_string(weir.path("weir.pid")).unwrap();
     // The number of a process that is not weir: this test's own.
     std::fs::write(weir.path("weir.pid"), std::process::id().to_string()).unwrap();

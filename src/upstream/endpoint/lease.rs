@@ -41,12 +41,11 @@ impl Lease {
         }
         if self.is_trial && !observation.is_stale {
             self.is_trial = false;
-            self.endpoint
-                .tried(if observation.answer.is_gateway_failure() {
-                    Trial::Failed
-                } else {
-                    Trial::Passed
-                });
+            self.endpoint.tried(if observation.answer.is_error() {
+                Trial::Failed
+            } else {
+                Trial::Passed
+            });
         }
     }
 }

@@ -34,7 +34,8 @@ async fn a_request_that_takes_longer_than_its_timeout_gets_504() {
     assert!(response.text().contains("not finished in time"));
     eventually("the origin sees the abort", async || origin.aborted() == 1).await;
     ended_as(&weir, 504, "request_timeout").await;
-    assert_eq!(weir.metric("weir_endpoint_failures_total").await, 0.0);
+    let failures = r#"weir_endpoint_failures_total{outcome="timeout"}"#;
+    assert_eq!(weir.metric(failures).await, 1.0);
 }
 
 #[tokio::test]
