@@ -2,8 +2,8 @@
 //!
 //! Definition (Wydrowski et al., "Load is not what you should balance", NSDI 2024): an endpoint is
 //! hot when it has more requests in flight for its weight than the 0.84 quantile of those lately
-//! seen. Among cold ones the least latency wins, among hot ones alone the fewest in flight, and an
-//! endpoint that lately failed comes after all of them (see
+//! seen, or when it says that it is saturated. Among cold ones the least latency wins, among hot ones
+//! alone the fewest in flight, and an endpoint that lately failed comes after all of them (see
 //! [`signals`](crate::upstream::signals)). Requests in flight are weir's own attempts, and what the
 //! endpoint reports beyond them ([`load_report`](crate::upstream::load_report)).
 //!
@@ -34,6 +34,7 @@ use super::field::{self, Field};
 use super::p2c::SIZE;
 use super::{Algorithm, Facts, Slot, Slots, Tried, least_conn};
 use crate::upstream::load_probes::LoadProbes;
+use crate::upstream::load_report::IN_FLIGHT_MAX;
 use crate::upstream::signals::REPORT_AGE_MAX;
 use crate::upstream::stamp::Stamp;
 
@@ -47,6 +48,8 @@ const SEEN: usize = 128;
 const PICKS_A_QUANTILE: u32 = 64;
 /// How often an answer is used where the paper's formula has no value.
 const USES_MAX: f32 = 3.0;
+/// Reported attempts; weir's own do not come near it.
+const SATURATED: f32 = IN_FLIGHT_MAX as f32 / 2.0;
 
 pub struct Prequal {
     field: Field,
@@ -169,6 +172,13 @@ fn uses(slots: usize, per_request: f32) -> f32 {
     }
 }
 
+/// It says that it has more to do than it can, however busy the others are.
+#[inline]
+fn is_saturated(slot: &Slot, now: Stamp) -> bool {
+    let signals = slot.endpoint.signals();
+    signals.is_some_and(|signals| signals.others(now) >= SATURATED)
+}
+
 /// Attempts for a unit of weight, reported ones included.
 fn load(slot: &Slot, now: Stamp) -> f32 {
     let own = slot.endpoint.in_flight() as f32;
@@ -193,10 +203,11 @@ impl Rank {
         let Some(signals) = slot.endpoint.signals() else {
             return Rank::hot(own as f32 * slot.per_weight);
         };
-        let load = (own as f32 + signals.others(now)) * slot.per_weight;
+        let others = signals.others(now);
+        let load = (own as f32 + others) * slot.per_weight;
         if signals.is_avoided(now) {
             Rank::avoided(load)
-        } else if load <= hot_above {
+        } else if load <= hot_above && others < SATURATED {
             Rank::cold(signals.seconds(own + 1, now))
         } else {
             Rank::hot(load)
@@ -258,7 +269,9 @@ impl Seen {
             if self.next_place >= slots.len() {
                 self.next_place = 0;
             }
-            if let Some(slot) = slots.get(self.next_place) {
+            let slot = slots.get(self.next_place);
+            // Where many are saturated, the quantile would be theirs, and none hot.
+            if let Some(slot) = slot.filter(|slot| !is_saturated(slot, now)) {
                 self.loads[self.count % SEEN] = load(slot, now);
                 self.count += 1;
             }

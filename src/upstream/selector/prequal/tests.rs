@@ -203,6 +203,22 @@ fn a_lie_attracts_nothing_and_reports_of_load_repel() {
 }
 
 #[test]
+fn those_that_say_they_are_saturated_repel_however_many_they_are() {
+    let fair = 20_000 / 8;
+    for saturated in [2, 4, 7] {
+        let mut servers = vec![serving(10); 8];
+        for server in &mut servers[..saturated] {
+            server.says = Some("1e300");
+        }
+        // So that the others can do it alone.
+        let gap = Duration::from_micros(20_000);
+        let counts = simulate::<Prequal>(&servers, 20_000, gap).counts;
+        let most = counts[..saturated].iter().max();
+        assert!(most < Some(&(fair / 2)), "{saturated}: {counts:?}");
+    }
+}
+
+#[test]
 fn an_answer_to_a_probe_repels_and_a_lie_attracts_nothing() {
     let (fair, gap) = (20_000 / 8, Duration::from_micros(2000));
     let servers = vec![serving(10); 8];
