@@ -33,13 +33,14 @@ pub fn of_request(
         .unwrap_or_else(|| Amounts::one_of_each(resources.dimensions.len()))
 }
 
-/// Learns from what the endpoint said of the request it has served: at most its `capacity`, for it
-/// has served it. So what is learned always fits somewhere, or one lie would be the route's end.
-pub fn learn(headers: &HeaderMap, resources: &Resources, capacity: &Amounts, learned: &Learned) {
+/// Learns from what an endpoint said of the request it has served: at most what the least of the pool's
+/// endpoints has. So what is learned fits each of them: by a lie beyond that the largest one would have
+/// the route to itself, and nobody else would be heard. A route that does need more says so itself.
+pub fn learn(headers: &HeaderMap, resources: &Resources, most: &Amounts, learned: &Learned) {
     let told = resources.response_header.as_ref();
     let told = told.and_then(|name| read(headers.get_all(name), &resources.dimensions));
     if let Some(sample) = told {
-        learned.learn(&sample, capacity);
+        learned.learn(&sample, most);
     }
 }
 
@@ -191,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_cannot_say_that_it_has_served_more_than_it_has() {
+    fn an_endpoint_cannot_say_that_a_request_takes_more_than_there_is() {
         let (resources, learned) = (resources(), Learned::default());
         let (small, large) = (
             amounts(20_000_000, 5_000_000),

@@ -47,9 +47,9 @@ pub(super) fn learn(headers: &HeaderMap, ctx: &RequestCtx) {
     let route = ctx.route();
     if let Some(route) = route
         && let Some(pool) = &route.pool
-        && let Some(capacity) = ctx.attempts.capacity()
     {
         let resources = &pool.config().resources;
-        demand::learn(headers, resources, &capacity, &route.learned);
+        let most = pool.members().least_capacity();
+        demand::learn(headers, resources, &most, &route.learned);
     }
 }

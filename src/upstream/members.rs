@@ -29,6 +29,8 @@ pub struct Members {
     backup: Option<Box<dyn Select>>,
     /// Of all members that get requests.
     capacity: Amounts,
+    /// What each of them has at least.
+    least_capacity: Amounts,
     shared: Shared,
 }
 
@@ -81,9 +83,9 @@ impl Members {
         shared: Shared,
     ) -> Self {
         let used = members.iter().filter(|member| member.weight > 0);
-        let capacity = used.fold(Amounts::default(), |sum, member| {
-            sum.plus(&member.room.capacity())
-        });
+        let capacities = used.map(|member| member.room.capacity());
+        let least_capacity = capacities.clone().reduce(|least, one| least.at_most(&one));
+        let capacity = capacities.fold(Amounts::default(), |sum, one| sum.plus(&one));
         let (backup, primary): (Vec<_>, Vec<_>) =
             members.iter().cloned().partition(|member| member.backup);
         Members {
@@ -92,6 +94,7 @@ impl Members {
             primary: select(balance, primary, &shared),
             backup: (!backup.is_empty()).then(|| select(balance, backup, &shared)),
             capacity,
+            least_capacity: least_capacity.unwrap_or_default(),
             shared,
         }
     }
@@ -108,6 +111,11 @@ impl Members {
     /// Whether some member may be picked now.
     pub fn is_ready(&self) -> bool {
         self.all().iter().any(|member| member.is_ready())
+    }
+
+    /// What each member that gets requests has at least of the pool's resources.
+    pub fn least_capacity(&self) -> Amounts {
+        self.least_capacity
     }
 
     fn affinity(&self, context: &PickContext<'_>) -> Affinity {
@@ -217,6 +225,11 @@ impl Candidates {
     /// What all endpoints together have of them.
     pub fn capacity(&self) -> Amounts {
         self.members.capacity
+    }
+
+    /// Only its client's own endpoint may be asked.
+    pub fn is_bound(&self) -> bool {
+        self.affinity.is_bound()
     }
 
     /// What `lease_next` would find; exact as long as nobody else picks.

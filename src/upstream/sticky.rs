@@ -204,6 +204,11 @@ impl Affinity {
         }
     }
 
+    /// Whether no endpoint but the client's own may be asked.
+    pub(super) fn is_bound(&self) -> bool {
+        self.is_strict && self.member.is_some()
+    }
+
     /// Whether it is the client's endpoint and was asked.
     pub(super) fn has_had(&self, member: &Arc<Member>) -> bool {
         self.is_leased && self.is_own(member)

@@ -239,9 +239,13 @@ impl Entry {
             // Where none is ready or will have room, waiting is over too.
             Outlook::Open | Outlook::NoRoom | Outlook::NoneReady => Place::Free,
             // What has no place for it may have one for others, if those may go elsewhere.
-            Outlook::AtLimit if !(is_newest && self.is_fresh) => Place::NotForIt,
+            Outlook::AtLimit if !(is_newest && self.may_go_anywhere()) => Place::NotForIt,
             Outlook::AtLimit => Place::None,
         }
+    }
+
+    fn may_go_anywhere(&self) -> bool {
+        self.is_fresh && !self.candidates.is_bound()
     }
 }
 
@@ -440,8 +444,10 @@ impl Drop for Waiter {
     fn drop(&mut self) {
         let left = self.limits.turns.with(|state| {
             let left = state.queue.leave(self.ticket);
-            let waiting = state.queue.len();
-            self.limits.turns.waiting.store(waiting, SeqCst);
+            if left.is_some() {
+                // What was too little for it may be enough for those behind it.
+                self.limits.turns.serve(state);
+            }
             left
         });
         drop(left);

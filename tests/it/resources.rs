@@ -295,6 +295,42 @@ async fn an_endpoint_that_lies_about_what_a_request_took_takes_the_route_from_no
 }
 
 #[tokio::test]
+async fn the_largest_endpoint_cannot_lie_a_route_to_itself() {
+    let gate = Gate::new();
+    let closed = gate.clone();
+    let liar = Origin::start(move |request| match request.target.as_str() {
+        "/lesson" => Reply::ok("").header("X-Cost", "compute=1e300"),
+        _ => Reply::ok("").after(&closed),
+    });
+    let closed = gate.clone();
+    let honest = Origin::start(move |_| Reply::ok("").after(&closed));
+    let weir = weir(
+        "
+        pools:
+          web:
+            balance: resource
+            resources: { response_header: X-Cost, when_full: reject }
+            endpoints:
+              - { address: $a, capacity: { compute: 4 } }
+              - { address: $b, capacity: { compute: 2 } }
+        routes: [{ pool: web }]
+    ",
+    )
+    .with("a", &liar)
+    .with("b", &honest)
+    .start()
+    .await;
+
+    assert_eq!(weir.client().get("/lesson").await.status, 200);
+    weir.metric_becomes("weir_endpoint_reserved", 0.0).await;
+    let requests = hold(&weir, "/", 3, [&liar, &honest]).await;
+    assert_eq!((liar.in_flight(), honest.in_flight()), (2, 1));
+
+    gate.open();
+    expect_ok(requests).await;
+}
+
+#[tokio::test]
 async fn all_that_was_taken_is_given_back_whatever_became_of_the_attempts() {
     let gate = Gate::new();
     let closed = gate.clone();

@@ -361,6 +361,69 @@ fn enter_taking(pool: &Pool, demand: Amounts, tenant: Option<&str>) -> Entered {
     })
 }
 
+#[test]
+fn who_leaves_lets_those_behind_it_have_what_was_too_little_for_it() {
+    let pool = pool(1, |config| {
+        config.balance = model::Balance::Resource;
+        config.resources.dimensions = vec!["cpu".to_owned()];
+        config.endpoints[0].capacity = amounts(10, 0);
+    });
+    let Entered::AtOnce(Ok(_held)) = enter_taking(&pool, amounts(6, 0), None) else {
+        panic!("the pool is idle");
+    };
+    let wait = |demand| match enter_taking(&pool, demand, None) {
+        Entered::Waits(waiter) => waiter,
+        Entered::AtOnce(_) => panic!("it does not wait"),
+    };
+    let large = wait(amounts(8, 0));
+    let mut small = wait(amounts(3, 0));
+    assert!(is_served(&mut small).is_none(), "it is not its turn");
+    drop(large);
+    assert!(is_served(&mut small).is_some());
+}
+
+#[test]
+fn who_waits_for_one_endpoint_only_lets_others_pass() {
+    let pool = pool(2, |config| {
+        config.endpoints[0].max_in_flight = Some(1);
+        config.endpoints[1].max_in_flight = Some(1);
+        config.sticky = Some(model::Sticky {
+            cookie: "at".to_owned(),
+            secrets: model::Secrets::Given(vec![model::Secret("0123456789abcdef".to_owned())]),
+            ttl: None,
+            strict: true,
+            secure: true,
+            same_site: model::SameSite::Lax,
+            path: "/".to_owned(),
+        });
+    });
+    let (first, other) = (granted(&pool), granted(&pool));
+    let cookie = pool
+        .sticky()
+        .unwrap()
+        .set_cookie(first.pick.cookie().unwrap());
+    let headers = http::HeaderMap::from_iter([(http::header::COOKIE, cookie.unwrap())]);
+    let context = PickContext {
+        brought: pool.sticky().unwrap().brought(&headers),
+        ..PickContext::default()
+    };
+    let Entered::Waits(mut bound) = pool.limits().unwrap().enter(Entrant {
+        candidates: pool.candidates(&context),
+        is_fresh: true,
+        priority: Priority::Normal,
+        tenant: None,
+    }) else {
+        panic!("its endpoint is at its limit");
+    };
+    let mut free = waiter(&pool);
+    drop(other);
+    assert!(is_served(&mut bound).is_none());
+    assert!(is_served(&mut free).is_some());
+    let own = port(&first);
+    drop(first);
+    assert_eq!(port(&is_served(&mut bound).unwrap()), own);
+}
+
 /// Ghodsi et al., §4.1: of ⟨9 CPUs, 18 GB⟩ A, whose requests take ⟨1, 4⟩, runs 3, and B with ⟨3, 1⟩ 2.
 #[test]
 fn tenants_get_equal_dominant_shares_of_the_pools_resources() {
