@@ -311,8 +311,9 @@ pub(super) fn note_failure(session: &mut Session, ctx: &mut RequestCtx, error: &
         attempts_left: is_free || has_attempts_left(ctx),
         ..failed_attempt(session, ctx, outcome)
     };
-    // Nobody has worked for an attempt that did not connect.
-    let is_affordable = || is_free || !failed.connected || withdraw(ctx);
+    // Nobody has worked for an attempt whose connection was not taken.
+    let is_costly = failed.connected || failure::began_handshake(error);
+    let is_affordable = || is_free || !is_costly || withdraw(ctx);
     error.set_retry(failed.may_retry() && is_affordable());
 }
 

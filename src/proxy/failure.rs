@@ -109,6 +109,12 @@ impl Outcome {
     }
 }
 
+/// Whether the endpoint had taken the connection when that failed: what costs it most of a handshake.
+pub fn began_handshake(error: &Error) -> bool {
+    use ErrorType::*;
+    Outcome::of(error) == Outcome::TlsError || error.etype() == &TLSHandshakeTimedout
+}
+
 /// Why a request ended without a whole response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
@@ -247,6 +253,9 @@ mod tests {
     #[test]
     fn pingora_errors_are_read_in_our_words() {
         let outcome = |etype| Outcome::of(&Error::new_up(etype));
+        let began = |etype| began_handshake(&Error::new_up(etype));
+        assert!(began(ErrorType::TLSHandshakeTimedout) && began(ErrorType::TLSHandshakeFailure));
+        assert!(!began(ErrorType::ConnectTimedout) && !began(ErrorType::ConnectRefused));
         assert_eq!(outcome(ErrorType::ConnectRefused), Outcome::ConnectRefused);
         assert_eq!(
             outcome(ErrorType::TLSHandshakeTimedout),

@@ -1,6 +1,9 @@
 //! TLS to endpoints: what is verified, what is shown, and that no connection is shared which one of
 //! its users would not have made.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -288,4 +291,47 @@ async fn upgrades_pass_to_endpoints_with_tls() {
         assert_eq!(tunnel.read(5).await.as_deref(), Some(&b"hello"[..]));
         assert!(tunnel.echoes("ping").await);
     }
+}
+
+#[tokio::test]
+async fn handshakes_that_fail_are_tried_again_within_the_budget_only() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let taken = Arc::new(AtomicUsize::new(0));
+    let count = taken.clone();
+    let refusing = tokio::spawn(async move {
+        while let Ok((connection, _)) = listener.accept().await {
+            count.fetch_add(1, SeqCst);
+            drop(connection);
+        }
+    });
+    let dead = [Origin::serving(""), Origin::serving("")];
+    let weir = weir(
+        "
+        pools:
+          web:
+            endpoints: [$a, { address: $b, backup: true }, { address: $c, backup: true }]
+            retry_budget: { percent: 20, per_second: 0 }
+            outlier: off
+            tls: { verify: false }
+        routes: [{ pool: web, retry: { backoff: 0s } }]
+    ",
+    )
+    .with("a", address)
+    .with("b", &dead[0])
+    .with("c", &dead[1])
+    .start()
+    .await;
+    for origin in &dead {
+        origin.stop().await;
+    }
+    for _ in 0..100 {
+        assert_eq!(weir.client().get("/").await.status, 502);
+    }
+    let retries = weir
+        .metric(r#"weir_retries_total{reason="tls_error"}"#)
+        .await;
+    assert!((10.0..=20.0).contains(&retries), "{retries}");
+    assert_eq!(taken.load(SeqCst), 100);
+    refusing.abort();
 }

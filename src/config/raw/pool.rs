@@ -166,7 +166,7 @@ pub(crate) enum HashTable {
     Maglev,
 }
 
-/// Retries beyond it are not made. One that follows a failure to connect costs nothing.
+/// Retries beyond it are not made. One that follows a failure to connect (before TLS) costs nothing.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, expecting = "a map, such as { percent: 20 }")]
 pub(crate) struct RetryBudget {
