@@ -55,7 +55,7 @@ bench: bench-setup build ## weir, nginx, HAProxy and bare Pingora side by side (
 	$(CARGO) build --release --locked --example bare_balancer
 	bench/run
 
-bench-tail: bench-setup build ## weir, nginx and HAProxy while an endpoint is slow, frozen, broken or killed (about six minutes)
+bench-tail: bench-setup build ## weir, nginx and HAProxy while an endpoint is slow, frozen, broken or killed (about 25 minutes, or DURATION=…)
 	$(CARGO) build --release --locked --example tail_drill
 	bench/tail
 
