@@ -113,12 +113,16 @@ impl Hedging {
 
 /// Counts a cancelled attempt as in flight until its endpoint answers somebody: it may be at work on it
 /// still, and one that hangs must not look idle because those who waited for it are gone. Nor fast: as
-/// long it goes on waiting. `outwaited`: since when, if another endpoint was faster.
-pub async fn let_go(pick: Pick, outwaited: Option<Instant>) {
+/// long it goes on waiting. Nor well, if this was its trial. `outwaited`: since when, if another endpoint
+/// was faster.
+pub async fn let_go(mut pick: Pick, outwaited: Option<Instant>) {
     let endpoint = pick.lease.endpoint().clone();
     // Whether it has answered or not, it has taken so long.
-    let _ = timeout(AT_WORK_MAX, endpoint.answers()).await;
+    let answered = timeout(AT_WORK_MAX, endpoint.answers()).await;
     if let Some(since) = outwaited {
+        if answered.is_err() {
+            pick.lease.hangs();
+        }
         let now = Clock::now().into_std();
         endpoint.outwaited(now.saturating_duration_since(since), now);
     }
@@ -223,12 +227,16 @@ fn upper_bound(bucket: usize) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use fastrand::Rng;
     use http::{HeaderMap, StatusCode};
 
     use super::*;
+    use crate::upstream::circuit::Gate;
     use crate::upstream::observation::{Answer, Observation};
     use crate::upstream::pick_context::PickContext;
+    use crate::upstream::record::Trial;
     use crate::upstream::stamp::Stamp;
     use crate::upstream::tests::{config, registry};
     use crate::upstream::{Pool, members::Candidates};
@@ -321,9 +329,12 @@ mod tests {
         }
     }
 
+    fn pool() -> Arc<Pool> {
+        Pool::build(&config(&["10.0.0.1:1"]), &registry()).unwrap()
+    }
+
     fn candidates() -> Candidates {
-        let pool = Pool::build(&config(&["10.0.0.1:1"]), &registry()).unwrap();
-        pool.candidates(&PickContext::default())
+        pool().candidates(&PickContext::default())
     }
 
     #[tokio::test(start_paused = true)]
@@ -338,6 +349,22 @@ mod tests {
             .latency()
             .seconds(Stamp::of(Clock::now().into_std()));
         assert!((1.2..1.21).contains(&expected), "{expected}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_fails_if_its_endpoint_goes_on_answering_nobody() {
+        for (is_first, trial) in [(true, Some(Trial::Failed)), (false, None)] {
+            let pool = pool();
+            let endpoint = pool.members().all()[0].endpoint.clone();
+            endpoint.set_gate(Gate::Trial);
+            let pick = pool.candidates(&PickContext::default()).lease_next();
+            assert!(!endpoint.is_ready(), "the trial is under way");
+            let began = Clock::now().into_std();
+            let_go(pick.unwrap(), is_first.then_some(began)).await;
+            assert_eq!(endpoint.record().take_trial(), trial);
+            // Given back untried, it admits another.
+            assert_eq!(endpoint.is_ready(), trial.is_none());
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -33,6 +33,13 @@ impl Lease {
         self.turn = Some(turn);
     }
 
+    /// Nobody waits for it any longer, and its endpoint answers nobody: if it was a trial, that has failed.
+    pub fn hangs(&mut self) {
+        if std::mem::take(&mut self.is_trial) {
+            self.endpoint.tried(Trial::Failed);
+        }
+    }
+
     /// Learns from what the attempt came to.
     pub fn observe(&mut self, observation: &Observation<'_>) {
         self.endpoint.observe(observation);
