@@ -388,10 +388,11 @@ impl Attempts {
         }
     }
 
-    /// Whether there is another endpoint to try.
-    pub fn may_have_next(&self) -> bool {
-        let candidates = self.candidates.as_ref();
-        candidates.is_some_and(|candidates| matches!(candidates.outlook(), Outlook::Open))
+    /// Whether there is another endpoint to try that does not ask to be spared retries; the next attempt is
+    /// with one of those.
+    pub fn may_have_next(&mut self) -> bool {
+        let candidates = self.candidates.as_mut();
+        candidates.is_some_and(|candidates| candidates.spare(Instant::now()))
     }
 
     /// Whether no endpoint is left that could be asked, now or after a wait.

@@ -314,7 +314,12 @@ pub(super) fn note_failure(session: &mut Session, ctx: &mut RequestCtx, error: &
     // Nobody has worked for an attempt whose connection was not taken.
     let is_costly = failed.connected || failure::began_handshake(error);
     let is_affordable = || is_free || !is_costly || withdraw(ctx);
-    error.set_retry(failed.may_retry() && is_affordable());
+    let again = failed.may_retry() && is_affordable();
+    if again {
+        // Where nobody is left but those who ask for a pause, one of them is better than none.
+        ctx.attempts.may_have_next();
+    }
+    error.set_retry(again);
 }
 
 /// Whether the response with this head is dropped and another endpoint is asked; if so, it has been

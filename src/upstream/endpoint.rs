@@ -12,9 +12,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Instant;
 
 use log::{info, warn};
 use parking_lot::Mutex;
@@ -24,16 +24,17 @@ use super::adaptive_limit::{self, AdaptiveLimit};
 use super::circuit::{Circuit, Gate, Phase};
 use super::latency::Latency;
 use super::load_report::LoadReport;
-use super::observation::{Answer, Observation};
-use super::penalty::penalty;
+use super::observation::Observation;
 use super::record::{Record, Trial};
 use super::room::Account;
 use super::signals::Signals;
+use super::stamp::Stamp;
 use super::turns::{Turn, Turns};
 use super::warmth::{WARM, Warmth};
 use crate::config::model;
 use crate::telemetry::metrics::EndpointMetrics;
 
+mod learning;
 mod lease;
 mod state;
 
@@ -51,6 +52,8 @@ pub struct Endpoint {
     name: String,
     metrics: EndpointMetrics,
     record: Record,
+    /// Until when it asks to be spared retries: a [`Stamp`].
+    pauses_until: AtomicU64,
     circuit: Mutex<Circuit>,
     warmth: Mutex<Warmth>,
     /// Told when there is something for `health::passive` to look at.
@@ -111,6 +114,7 @@ impl Endpoint {
             name: address.to_string(),
             metrics,
             record: Record::default(),
+            pauses_until: AtomicU64::new(0),
             circuit: Mutex::new(Circuit::new(Instant::now())),
             warmth: Mutex::default(),
             alert,
@@ -243,6 +247,11 @@ impl Endpoint {
         true
     }
 
+    /// Whether it has asked to be spared retries for longer than until `now`.
+    pub fn is_pausing(&self, now: Instant) -> bool {
+        Stamp::of(now).number() < self.pauses_until.load(Relaxed)
+    }
+
     /// How long the next response is expected to take to its first byte.
     pub fn latency(&self) -> &Latency {
         &self.latency
@@ -292,65 +301,9 @@ impl Endpoint {
         self.changed();
     }
 
-    /// Learns from one attempt.
-    pub(super) fn observe(&self, observation: &Observation<'_>) {
-        if let Answer::Failed(outcome) = observation.answer {
-            self.failed(outcome);
-        }
-        if observation.is_stale {
-            return;
-        }
-        self.answered.notify_waiters();
-        let &Observation {
-            took,
-            in_flight,
-            now,
-            ..
-        } = observation;
-        if observation.is_measured {
-            let penalty = penalty(observation.answer, SystemTime::now);
-            match penalty {
-                None => self.latency.learn(took, now),
-                Some(penalty) => self.latency.punish(penalty, now),
-            }
-            match (self.signals(), penalty) {
-                (Some(signals), None) => signals.answered(took, in_flight, now),
-                (Some(signals), Some(penalty)) => signals.failed(penalty, now),
-                (None, _) => {}
-            }
-        }
-        if self.record.note(observation) {
-            self.alert.notify_one();
-        }
-        if let (Some(_), Answer::Response(_, headers)) = (self.signals(), observation.answer) {
-            self.reported(&LoadReport::of_response(headers), now);
-        }
-    }
-
-    /// Takes note of what it says of itself, where somebody looks at that.
-    pub fn reported(&self, report: &LoadReport, now: Instant) {
-        let Some(signals) = self.signals() else {
-            return;
-        };
-        if let Some(total) = report.in_flight {
-            signals.reported(total, self.in_flight(), now);
-        }
-        if let Some(latency) = report.latency {
-            signals.reported_latency(latency, now);
-        }
-    }
-
     /// Waits for the next answer to anybody's request, or for a failure that is as good as one.
     pub async fn answers(&self) {
         self.answered.notified().await;
-    }
-
-    /// An attempt was given up after `waited`: its response would have taken longer.
-    pub fn outwaited(&self, waited: Duration, now: Instant) {
-        self.latency.punish(waited, now);
-        if let Some(signals) = self.signals() {
-            signals.outwaited(waited, self.in_flight(), now);
-        }
     }
 
     /// What `prequal` looks at; `None` before the first call of `watch_signals`.
@@ -388,28 +341,6 @@ impl Endpoint {
             self.adaptive_limit().clamp(bounds.min, bounds.max)
         });
         fixed.min(adaptive)
-    }
-
-    /// Adapts `adaptive_limit` to one attempt. Refusals and errors of its own say nothing of how busy it is; a
-    /// timeout does.
-    fn adapt(&self, bounds: model::AdaptiveLimit, observation: &Observation<'_>) {
-        let tells = match observation.answer {
-            Answer::Response(status, _) => !status.is_server_error(),
-            Answer::Failed(outcome) => outcome == "timeout",
-        };
-        let (took, in_flight) = (observation.took, observation.in_flight);
-        let step = || {
-            let mut adaptive = self.adaptive.lock();
-            adaptive.observe(bounds, took, in_flight, observation.now)
-        };
-        let tells = tells && observation.is_measured && !observation.is_stale;
-        if let Some(limit) = tells.then(step).flatten() {
-            let before = self.load.limit.swap(limit, SeqCst);
-            self.metrics.limited(&self.pool, &self.name, limit);
-            if limit > before {
-                self.changed();
-            }
-        }
     }
 
     /// Counts a failed attempt. `outcome` comes from an enum's words, so it is one of few.

@@ -4,6 +4,7 @@
 //! [`Candidates`] holds one of them for as long as its request runs, so retries see one membership.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use pingora_load_balancing::selection::BackendSelection;
 
@@ -52,11 +53,13 @@ pub struct Candidates {
     facts: Facts,
 
     offered: Offered,
+    /// For the next pick: those, and who asks to be spared retries.
+    spared: Option<Box<Offered>>,
     affinity: Affinity,
 }
 
 /// The members one request was offered.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Offered {
     primary: Tried,
     backup: Tried,
@@ -152,11 +155,36 @@ impl Members {
         }
     }
 
+    /// As `choose`, beside `spared` where that leaves one.
+    fn choose_beside(
+        &self,
+        spared: Option<Box<Offered>>,
+        offered: &mut Offered,
+        facts: &Facts,
+        affinity: &Affinity,
+    ) -> Option<&Arc<Member>> {
+        if let Some(mut spared) = spared
+            && let Some(member) = self.choose(&mut spared, facts, affinity)
+        {
+            self.mark(offered, &|other| std::ptr::eq(other, &**member));
+            return Some(member);
+        }
+        self.choose(offered, facts, affinity)
+    }
+
     /// What `next` would find.
     fn outlook(&self, offered: &Offered, facts: &Facts) -> Outlook {
         match (self.primary.outlook(&offered.primary, facts), &self.backup) {
             (Outlook::NoneReady, Some(backup)) => backup.outlook(&offered.backup, facts),
             (outlook, _) => outlook,
+        }
+    }
+
+    /// As if those had been offered.
+    fn mark(&self, offered: &mut Offered, is_meant: &dyn Fn(&Member) -> bool) {
+        self.primary.mark(&mut offered.primary, is_meant);
+        if let Some(backup) = &self.backup {
+            backup.mark(&mut offered.backup, is_meant);
         }
     }
 
@@ -166,6 +194,7 @@ impl Members {
         Candidates {
             facts: Facts::of(context),
             offered: Offered::default(),
+            spared: None,
             affinity,
             members: self,
         }
@@ -205,16 +234,35 @@ impl Candidates {
             members,
             facts,
             offered,
+            spared,
             affinity,
         } = self;
         let _picking = members.shared.picking.lock();
         let member = match affinity.look(&facts.wanted) {
             Look::Stay(member) => member,
             Look::Stop(_) => return None,
-            Look::Choose => members.choose(offered, facts, affinity)?.clone(),
+            Look::Choose => {
+                let spared = spared.take();
+                let member = members.choose_beside(spared, offered, facts, affinity)?;
+                member.clone()
+            }
         };
         let needs_cookie = affinity.lease(&member);
         Some(Pick::new(member, &facts.wanted.demand, needs_cookie))
+    }
+
+    /// Whether another endpoint may be picked now that does not ask to be spared retries; the next pick is one
+    /// of those.
+    pub fn spare(&mut self, now: Instant) -> bool {
+        if !matches!(self.affinity.look(&self.facts.wanted), Look::Choose) {
+            return self.outlook() == Outlook::Open;
+        }
+        let mut spared = self.offered.clone();
+        let is_meant = |member: &Member| member.endpoint.is_pausing(now);
+        self.members.mark(&mut spared, &is_meant);
+        let is_open = self.members.outlook(&spared, &self.facts) == Outlook::Open;
+        self.spared = is_open.then(|| Box::new(spared));
+        is_open
     }
 
     /// What the request takes of the pool's resources.

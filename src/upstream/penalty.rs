@@ -1,4 +1,5 @@
-//! What a failure costs an endpoint with those selectors that look at latency.
+//! What a failure costs an endpoint with those selectors that look at latency, and how long it asks to be
+//! spared retries.
 //!
 //! A fast failure must not look like a fast endpoint, or all traffic sinks into it. So a failure
 //! counts as a long wait (linkerd's `PenaltyPeakEwma`): as long as its `Retry-After` says, 1 s to
@@ -24,6 +25,17 @@ pub fn penalty(answer: Answer<'_>, date: impl FnOnce() -> SystemTime) -> Option<
             Some(retry_after(headers, date).map_or(DEFAULT, |wait| wait.clamp(MIN, MAX)))
         }
         Answer::Response(..) => None,
+    }
+}
+
+/// How long an endpoint that cannot serve (503) asks to be left alone, up to 300 s (RFC 9110 §10.2.3). A 429 is for
+/// one client.
+pub fn pause(answer: Answer<'_>, date: impl FnOnce() -> SystemTime) -> Option<Duration> {
+    match answer {
+        Answer::Response(StatusCode::SERVICE_UNAVAILABLE, headers) => {
+            Some(retry_after(headers, date)?.min(MAX))
+        }
+        _ => None,
     }
 }
 
@@ -87,5 +99,29 @@ mod tests {
         ] {
             assert_eq!(penalty_of(503, Some(value)), Some(seconds), "{value:?}");
         }
+    }
+
+    #[test]
+    fn only_a_503_that_says_how_long_asks_for_a_pause() {
+        for (status, value, seconds) in [
+            (503, Some("60"), Some(60)),
+            (503, Some("0"), Some(0)),
+            (503, Some("301"), Some(300)),
+            (503, Some("soon"), None),
+            (503, None, None),
+            (429, Some("60"), None),
+            (200, Some("60"), None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.extend(value.map(|value| (header::RETRY_AFTER, value.parse().unwrap())));
+            let answer = Answer::Response(StatusCode::from_u16(status).unwrap(), &headers);
+            let pause = pause(answer, SystemTime::now);
+            assert_eq!(
+                pause,
+                seconds.map(Duration::from_secs),
+                "{status} {value:?}"
+            );
+        }
+        assert_eq!(pause(Answer::Failed("reset"), SystemTime::now), None);
     }
 }

@@ -68,6 +68,9 @@ pub trait Select: Send + Sync {
 
     /// What `next` would find.
     fn outlook(&self, tried: &Tried, facts: &Facts) -> Outlook;
+
+    /// As if those had been tried.
+    fn mark(&self, tried: &mut Tried, is_meant: &dyn Fn(&Member) -> bool);
 }
 
 /// One algorithm over one set of endpoints.
@@ -98,7 +101,7 @@ pub struct Slot {
 
 /// The places one iterator has yielded, and how warm an endpoint must be for the pick under way.
 /// The first 64 places cost no allocation.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Tried {
     /// Below 100. An endpoint is eligible when its percentage is above it.
     chill: u8,
@@ -227,6 +230,13 @@ impl<A: Algorithm> Select for Selector<A> {
             }
         }
         best
+    }
+
+    fn mark(&self, tried: &mut Tried, is_meant: &dyn Fn(&Member) -> bool) {
+        let places = 0..self.members.len();
+        places
+            .filter(|place| is_meant(&self.members[*place]))
+            .for_each(|place| tried.insert(place));
     }
 }
 

@@ -323,6 +323,73 @@ async fn a_status_of_the_last_endpoint_reaches_the_client() {
     assert_eq!(weir.metric("weir_rejections_total").await, 0.0);
 }
 
+/// Three at random, none of which is ejected.
+async fn in_front_of_three(origins: [&Origin; 3]) -> Weir {
+    weir(
+        "
+        pools: { web: { balance: random, endpoints: [$a, $b, $c], outlier: off } }
+        routes: [{ pool: web, retry: { attempts: 1, on: [503] } }]
+    ",
+    )
+    .with("a", origins[0])
+    .with("b", origins[1])
+    .with("c", origins[2])
+    .start()
+    .await
+}
+
+fn pausing() -> Origin {
+    Origin::start(|_| Reply::status(503).header("Retry-After", 300))
+}
+
+#[tokio::test]
+async fn who_asks_for_a_pause_gets_no_retries_while_there_is_another() {
+    let (bad, pausing, good) = (answering(503), pausing(), Origin::serving("good"));
+    let weir = in_front_of_three([&bad, &pausing, &good]).await;
+    let mut known = 0;
+    while pausing.hits() == 0 {
+        weir.client().get("/").await;
+        known += 1;
+        weir.logged(known).await;
+    }
+    for _ in 0..60 {
+        weir.client().get("/").await;
+    }
+    let lines = weir.logged(known + 60).await;
+    let mut retried = 0;
+    for attempts in lines[known..].iter().map(|line| &line["attempts"]) {
+        if attempts[0]["endpoint"] == bad.to_string() {
+            assert_eq!(attempts[1]["endpoint"], good.to_string(), "{attempts}");
+            retried += 1;
+        }
+    }
+    assert!(retried > 0);
+}
+
+#[tokio::test]
+async fn where_all_ask_for_a_pause_their_answer_is_passed_on() {
+    let origins = [pausing(), pausing(), pausing()];
+    let weir = in_front_of_three([&origins[0], &origins[1], &origins[2]]).await;
+    let hits = || origins.iter().map(Origin::hits).sum::<usize>();
+    while origins.iter().any(|origin| origin.hits() == 0) {
+        weir.client().get("/").await;
+    }
+    let before = hits();
+    for _ in 0..6 {
+        let response = weir.client().get("/").await;
+        assert_eq!(response.status, 503);
+        assert_eq!(response.header("retry-after"), Some("300"));
+    }
+    assert_eq!(hits(), before + 6);
+    // Who cannot be reached at all is made up for all the same.
+    origins[0].stop().await;
+    for _ in 0..6 {
+        let response = weir.client().get("/").await;
+        assert_eq!(response.header("retry-after"), Some("300"));
+    }
+    assert_eq!(hits(), before + 12);
+}
+
 #[tokio::test]
 async fn an_attempt_that_takes_too_long_gives_way_to_the_next() {
     let gate = Gate::new();
