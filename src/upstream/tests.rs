@@ -81,6 +81,19 @@ pub(crate) fn outlier() -> Outlier {
     }
 }
 
+/// Sessions by the cookie `at`.
+pub(crate) fn sticky(strict: bool) -> model::Sticky {
+    model::Sticky {
+        cookie: "at".to_owned(),
+        secrets: model::Secrets::Given(vec![model::Secret("0123456789abcdef".to_owned())]),
+        ttl: None,
+        strict,
+        secure: true,
+        same_site: model::SameSite::Lax,
+        path: "/".to_owned(),
+    }
+}
+
 pub(crate) fn registry() -> Arc<Registry> {
     Arc::new(Registry::new(Metrics::new()))
 }
@@ -293,15 +306,7 @@ fn a_sticky_pick_respects_the_limit_of_an_endpoint_that_begins_to_serve() {
     for endpoint in &mut config.endpoints {
         endpoint.max_in_flight = Some(20);
     }
-    config.sticky = Some(model::Sticky {
-        cookie: "at".to_owned(),
-        secrets: model::Secrets::Given(vec![model::Secret("0123456789abcdef".to_owned())]),
-        ttl: None,
-        strict: false,
-        secure: true,
-        same_site: model::SameSite::Lax,
-        path: "/".to_owned(),
-    });
+    config.sticky = Some(sticky(false));
     let pool = Pool::build(&config, &registry()).unwrap();
     let members = pool.members();
     let member = &members.all()[0];

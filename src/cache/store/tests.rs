@@ -76,6 +76,16 @@ fn reader(store: &Store, key: &CompactCacheKey) -> Option<Reader> {
     Some(Reader::new(found.body, found.id))
 }
 
+/// Objects of 300,000 bytes that are being read.
+fn held(store: &Store, names: std::ops::Range<u32>) -> Vec<Reader> {
+    names
+        .map(|name| {
+            put(store, key(name), &response(None), &[0; 300_000]);
+            reader(store, &key(name)).unwrap()
+        })
+        .collect()
+}
+
 async fn rest(reader: &mut Reader) -> Result<Vec<u8>, ()> {
     let mut all = Vec::new();
     while let Some(bytes) = reader.next().await.map_err(|_| ())? {
@@ -123,12 +133,7 @@ async fn a_body_that_is_still_read_stays_counted_after_its_entry_has_gone() {
 #[test]
 fn an_entry_that_is_read_is_passed_over_and_what_finds_no_room_passes_through() {
     let store = store(MIB, Eviction::Lru);
-    let held: Vec<Reader> = (0..3)
-        .map(|name| {
-            put(&store, key(name), &response(None), &[0; 300_000]);
-            reader(&store, &key(name)).unwrap()
-        })
-        .collect();
+    let held = held(&store, 0..3);
     put(&store, key(9), &response(Some(10_000)), &[0; 10_000]);
     assert_eq!(
         put(&store, key(4), &response(Some(300_000)), &[0; 300_000]),
@@ -228,12 +233,7 @@ fn two_behind(store: &Store) -> (Fill, Reader, Reader) {
 #[tokio::test(start_paused = true)]
 async fn who_lags_behind_what_passes_through_a_full_cache_is_waited_for_but_not_for_long() {
     let store = store(MIB, Eviction::Lru);
-    let _held: Vec<Reader> = (10..13)
-        .map(|name| {
-            put(&store, key(name), &response(None), &[0; 300_000]);
-            reader(&store, &key(name)).unwrap()
-        })
-        .collect();
+    let _held = held(&store, 10..13);
     let (mut fill, mut fast, mut slow) = two_behind(&store);
     while matches!(slow.read(), Read::Piece(_)) {}
     assert!(fill.take(&[1; 65_536]).await.unwrap() > 0);

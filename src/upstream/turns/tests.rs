@@ -10,7 +10,7 @@ use crate::upstream::member::MemberSpec;
 use crate::upstream::observation::{Answer, Observation};
 use crate::upstream::pick_context::{PickContext, Wanted};
 use crate::upstream::registry::Registry;
-use crate::upstream::tests::config;
+use crate::upstream::tests::{config, sticky};
 
 /// A pool of so many endpoints, and what its limits are.
 fn pool(endpoints: u16, change: impl FnOnce(&mut model::Pool)) -> Arc<Pool> {
@@ -34,9 +34,18 @@ fn enter(pool: &Pool) -> Entered {
 }
 
 fn enter_as(pool: &Pool, priority: Priority, tenant: Option<&str>) -> Entered {
+    enter_with(pool, &PickContext::default(), priority, tenant)
+}
+
+fn enter_with(
+    pool: &Pool,
+    context: &PickContext<'_>,
+    priority: Priority,
+    tenant: Option<&str>,
+) -> Entered {
     let limits = pool.limits().expect("the pool is limited");
     limits.enter(Entrant {
-        candidates: pool.candidates(&PickContext::default()),
+        candidates: pool.candidates(context),
         is_fresh: true,
         priority,
         tenant: tenant.map(|name| limits.tenant(name.as_bytes())),
@@ -51,7 +60,11 @@ fn granted(pool: &Pool) -> Box<Granted> {
 }
 
 fn waiter(pool: &Pool) -> Waiter {
-    match enter(pool) {
+    waits(enter(pool))
+}
+
+fn waits(entered: Entered) -> Waiter {
+    match entered {
         Entered::Waits(waiter) => waiter,
         Entered::AtOnce(_) => panic!("it does not wait"),
     }
@@ -343,7 +356,6 @@ fn amounts(first: u64, second: u64) -> Amounts {
 }
 
 fn enter_taking(pool: &Pool, demand: Amounts, tenant: Option<&str>) -> Entered {
-    let limits = pool.limits().expect("the pool is limited");
     let wanted = Wanted {
         demand,
         may_wait: true,
@@ -353,12 +365,7 @@ fn enter_taking(pool: &Pool, demand: Amounts, tenant: Option<&str>) -> Entered {
         wanted,
         ..PickContext::default()
     };
-    limits.enter(Entrant {
-        candidates: pool.candidates(&context),
-        is_fresh: true,
-        priority: Priority::Normal,
-        tenant: tenant.map(|name| limits.tenant(name.as_bytes())),
-    })
+    enter_with(pool, &context, Priority::Normal, tenant)
 }
 
 #[test]
@@ -371,10 +378,7 @@ fn who_leaves_lets_those_behind_it_have_what_was_too_little_for_it() {
     let Entered::AtOnce(Ok(_held)) = enter_taking(&pool, amounts(6, 0), None) else {
         panic!("the pool is idle");
     };
-    let wait = |demand| match enter_taking(&pool, demand, None) {
-        Entered::Waits(waiter) => waiter,
-        Entered::AtOnce(_) => panic!("it does not wait"),
-    };
+    let wait = |demand| waits(enter_taking(&pool, demand, None));
     let large = wait(amounts(8, 0));
     let mut small = wait(amounts(3, 0));
     assert!(is_served(&mut small).is_none(), "it is not its turn");
@@ -387,15 +391,7 @@ fn who_waits_for_one_endpoint_only_lets_others_pass() {
     let pool = pool(2, |config| {
         config.endpoints[0].max_in_flight = Some(1);
         config.endpoints[1].max_in_flight = Some(1);
-        config.sticky = Some(model::Sticky {
-            cookie: "at".to_owned(),
-            secrets: model::Secrets::Given(vec![model::Secret("0123456789abcdef".to_owned())]),
-            ttl: None,
-            strict: true,
-            secure: true,
-            same_site: model::SameSite::Lax,
-            path: "/".to_owned(),
-        });
+        config.sticky = Some(sticky(true));
     });
     let (first, other) = (granted(&pool), granted(&pool));
     let cookie = pool
@@ -407,14 +403,7 @@ fn who_waits_for_one_endpoint_only_lets_others_pass() {
         brought: pool.sticky().unwrap().brought(&headers),
         ..PickContext::default()
     };
-    let Entered::Waits(mut bound) = pool.limits().unwrap().enter(Entrant {
-        candidates: pool.candidates(&context),
-        is_fresh: true,
-        priority: Priority::Normal,
-        tenant: None,
-    }) else {
-        panic!("its endpoint is at its limit");
-    };
+    let mut bound = waits(enter_with(&pool, &context, Priority::Normal, None));
     let mut free = waiter(&pool);
     drop(other);
     assert!(is_served(&mut bound).is_none());
